@@ -1,0 +1,73 @@
+"""Pictures that the stages wrote under `reports/<system>/<profile>/plots`: Vega-Lite JSON and PNG."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from app_lib import data, ui
+from catalog.errors import CatalogError
+
+
+def find(path: str) -> Path:
+    """Return the file of a row of the table `plots`.
+
+    Raises:
+        CatalogError: the file is absent, or lies outside `reports/`.
+    """
+    reports = (data.root() / "reports").resolve()
+    found = (data.root() / path).resolve()
+    if not found.is_relative_to(reports) or not found.is_file():
+        raise CatalogError(f"The picture {path} is not there: `dvc repro` of its system draws it again.")
+    return found
+
+
+def read_vega(path: Path) -> dict[str, Any]:
+    """Return a Vega-Lite specification.
+
+    Raises:
+        CatalogError: not a JSON object, or one that makes the browser fetch its data from elsewhere.
+    """
+    try:
+        spec = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise CatalogError(
+            f"The picture {path.name} is not JSON: write it again with `dvc repro` of its system."
+        ) from None
+    if not isinstance(spec, dict) or _has_url(spec):
+        raise CatalogError(f"The picture {path.name} must be one Vega-Lite object that holds its own data.")
+    return spec
+
+
+def draw(plot: dict[str, Any]) -> None:
+    """Draw one row of the table `plots` with its title; a picture that cannot be drawn becomes one sentence."""
+    with st.container(border=True, height="stretch"):
+        st.markdown(f"**{ui.esc(plot['title'] or plot['name'])}**")
+        try:
+            path = find(plot["path"])
+            if plot["kind"] == "png":
+                st.image(str(path), width="stretch", alt=plot["title"])
+                return
+            spec = read_vega(path)
+            spec.pop("title", None)
+            st.vega_lite_chart(spec, width="stretch" if _stretches(spec) else "content", alt=plot["title"])
+        except CatalogError as error:
+            st.warning(ui.message(error))
+
+
+def _stretches(spec: dict[str, Any]) -> bool:
+    """Single and layered views without a width of their own may fill the column; joined views keep their own width."""
+    return not {"width", "facet", "repeat", "concat", "hconcat", "vconcat", "spec"} & set(
+        spec
+    ) and not _has_facet_channel(spec)
+
+
+def _has_facet_channel(spec: dict[str, Any]) -> bool:
+    return bool({"row", "column", "facet"} & set(spec.get("encoding", {})))
+
+
+def _has_url(node: Any) -> bool:
+    if isinstance(node, dict):
+        return "url" in node or any(_has_url(value) for value in node.values())
+    return isinstance(node, list) and any(_has_url(value) for value in node)

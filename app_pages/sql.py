@@ -1,0 +1,89 @@
+"""Ask the catalog in SQL: named queries, free SQL on a read-only connection, and what every table and column means."""
+
+import streamlit as st
+
+from app_lib import data, limited_sql, ui
+from catalog.errors import CatalogError
+
+START = "SELECT system, profile, claim, reported, ours, baseline, holds\nFROM claims\nORDER BY system, profile, claim"
+
+
+def take_query() -> None:
+    """Put the chosen named query into the editor."""
+    chosen = st.session_state.named_query
+    if chosen is not None:
+        st.session_state.sql = queries[chosen]["sql"].strip()
+
+
+def show_answer(sql: str) -> None:
+    """Run the statement and draw its rows, or say in one sentence why not."""
+    try:
+        answer = limited_sql.ask(sql)
+    except CatalogError as error:
+        st.error(ui.message(error), icon=":material/error:")
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        cut = "the first " if answer.capped else ""
+        st.caption(f"{cut}{ui.counted(answer.frame.height)}, {answer.seconds:.2f} s")
+        st.space("stretch")
+        ui.csv_button(answer.frame, "query")
+    ui.frame(answer.frame, labels={name: name for name in answer.frame.columns}, key="answer")
+
+
+@st.fragment  # so that looking up a table does not run the statement again
+def dictionary() -> None:
+    """Draw tables and columns with their comments, one table at a time."""
+    tables = data.records("""
+        SELECT schema_name AS schema, table_name AS name, comment FROM duckdb_tables() WHERE NOT internal
+        UNION ALL SELECT schema_name, view_name, comment FROM duckdb_views() WHERE NOT internal
+        ORDER BY schema <> 'main', schema, name
+    """)
+    if not tables:
+        return
+    labels = [row["name"] if row["schema"] == "main" else f"{row['schema']}.{row['name']}" for row in tables]
+    place = st.selectbox("Tables and columns", range(len(tables)), format_func=lambda i: labels[i], key="dictionary")
+    row = tables[place]
+    st.caption(ui.esc(row["comment"] or "No description."))
+    columns = data.table(
+        'SELECT column_name AS "column", lower(data_type) AS type, comment AS meaning FROM duckdb_columns() '
+        "WHERE schema_name = $s AND table_name = $t ORDER BY column_index",
+        {"s": row["schema"], "t": row["name"]},
+    )
+    ui.frame(
+        columns,
+        key="dictionary_rows",
+        height="content",
+        column_config={
+            "column": st.column_config.Column(width="small"),
+            "type": st.column_config.Column(width="small"),
+        },
+    )
+
+
+st.title("SQL", anchor=False)
+st.markdown(
+    f"Read-only DuckDB: one statement, up to {limited_sql.MAX_ROWS:,} rows and {limited_sql.MAX_SECONDS:g} seconds. "
+    "The same file opens in a terminal with `duckdb -readonly catalog.duckdb`."
+)
+queries = {row["name"]: row for row in data.records("SELECT * FROM queries ORDER BY rowid")}
+asked = st.query_params.get("query")
+if "sql" not in st.session_state:
+    st.session_state.sql = queries[asked]["sql"].strip() if asked in queries else START
+main, side = st.columns([3, 2], gap="large")
+with main:
+    chosen = st.selectbox(
+        "Named query",
+        list(queries),
+        index=None,
+        format_func=lambda name: queries[name]["title"] or name,
+        key="named_query",
+        on_change=take_query,
+        placeholder="Choose a question, or write your own below",
+    )
+    if chosen is not None and queries[chosen]["description"]:
+        st.caption(ui.esc(queries[chosen]["description"]))
+    st.text_area("Statement", key="sql", height=190, label_visibility="collapsed")
+    st.button("Run", type="primary", icon=":material/play_arrow:", shortcut="ctrl+enter")
+    show_answer(st.session_state.sql)
+with side:
+    dictionary()

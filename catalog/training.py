@@ -1,0 +1,338 @@
+"""The one path through which every system trains a causal LM: `transformers.Trainer`, accelerate and PEFT.
+
+The loss of a batch is the mean of ``-log p(token | before)`` over its labelled tokens, whatever rows, micro-batches and
+processes the batch is split into. Logits are computed at labelled positions only. The order of the examples follows
+from the seed and is the same for any number of processes, so `batch_size` examples make one optimiser step everywhere.
+On a CPU the same call gives the same weights bit for bit, also when it was killed and went on from a checkpoint.
+"""
+
+import contextlib
+import dataclasses
+import math
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import accelerate
+import peft
+import torch
+import transformers
+from torch import Tensor
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from catalog.adapters import lora, save_lora, save_model, saved_lora
+from catalog.checkpoints import checkpoint_folder, finish, is_main, last_complete, mark_complete
+from catalog.errors import CatalogError
+from catalog.lm import pick_dtype, quiet_transformers, set_seed
+from catalog.losses import Batch, answer_loss, frozen_reference, label_log_probs, tensors_of
+from catalog.packing import encode, order, pack
+from catalog.progress import progress
+
+__all__ = [
+    "Run",
+    "Settings",
+    "answer_loss",
+    "checkpoint_folder",
+    "encode",
+    "finish",
+    "frozen_reference",
+    "is_main",
+    "label_log_probs",
+    "lora",
+    "pack",
+    "save_lora",
+    "save_model",
+    "saved_lora",
+    "tensors_of",
+    "train",
+]
+
+LossFn = Callable[[Any, Batch], Tensor]
+Collate = Callable[[list[Mapping[str, Any]]], Batch]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to train.
+
+    steps: optimiser steps; 0 takes `epochs`.
+    epochs: passes over the examples when `steps` is 0; the last batch is filled up from a further pass.
+    batch_size: examples of an optimiser step, over all micro-batches and processes.
+    micro_batch: examples of one forward pass; 0 puts a process's whole share into one.
+    row_tokens: width of packed rows; 0 gives each example a row of its own.
+    learning_rate: the highest.
+    schedule: ``constant``, ``linear`` or ``cosine`` (the last two fall to 0), after the warm-up.
+    warmup: share of the steps over which the learning rate rises from 0.
+    weight_decay, betas, max_grad_norm: of AdamW and of gradient clipping (0: none).
+    lora_rank, lora_alpha, lora_dropout: of the LoRA; rank 0 is full fine-tuning.
+    lora_targets: names of linear modules; lora_layers: numbers of layers, empty for all.
+    activation_checkpointing: trade time for memory.
+    save_steps: steps between checkpoints, rounded up to a multiple of `log_steps`; 0 keeps none.
+    log_steps: steps between two points of the training curve.
+    dtype: ``auto`` multiplies in bfloat16 (autocast) where the device does so natively; or ``float32``, ``bfloat16``.
+    seed: of the data order, of dropout and of a fresh LoRA.
+    """
+
+    steps: int = 0
+    epochs: float = 1.0
+    batch_size: int = 32
+    micro_batch: int = 0
+    row_tokens: int = 256
+    learning_rate: float = 1e-4
+    schedule: str = "linear"
+    warmup: float = 0.0
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    max_grad_norm: float = 1.0
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
+    lora_dropout: float = 0.0
+    lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    lora_layers: tuple[int, ...] = ()
+    activation_checkpointing: bool = False
+    save_steps: int = 0
+    log_steps: int = 10
+    dtype: str = "auto"
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What `train` gives back.
+
+    tensors: trained weights on the CPU, of the adapter or of the whole model (which then share memory with it); empty
+        in all processes but the main one.
+    history: the training curve, ``[{"step", "loss", "lr", "tokens"}, …]``: mean loss of the steps since the point
+        before, learning rate of the step, tokens read so far.
+    info: seconds, tokens per second, device, dtype, memory, versions, …, for `catalog.results.write_run`. Of a resumed
+        run, time and rate are those since it was resumed.
+    """
+
+    tensors: dict[str, Tensor]
+    history: list[dict[str, float]]
+    info: dict[str, Any]
+
+
+def train(
+    model: Any,
+    examples: Sequence[Mapping[str, Any]],
+    settings: Settings,
+    *,
+    loss_fn: LossFn | None = None,
+    collate: Collate | None = None,
+    checkpoints: Path | None = None,
+    desc: str = "training",
+) -> Run:
+    """Train the parameters of `model` that require gradients: those of a `lora`, or all.
+
+    Args:
+        model: a loaded model, or what `lora` yields.
+        examples: of `encode`, or whatever `collate` understands.
+        settings: how.
+        loss_fn: ``loss_fn(model, batch) -> scalar``, a mean over the examples of a micro-batch; `answer_loss` by
+            default. Call the `model` it is given, once with gradients; see `label_log_probs` and `frozen_reference`.
+        collate: list of examples -> batch of tensors; packs them by default (`tensors_of(pack(…))`).
+        checkpoints: of `checkpoint_folder`. A run found there goes on; call `finish` when the outputs are written.
+        desc: name shown with the progress.
+
+    Raises:
+        CatalogError: no examples, settings that do not fit together, or a loss that is not finite.
+    """
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    steps, micro, accumulation = _plan(len(examples), settings, world)
+    indices = order(len(examples), steps * settings.batch_size, settings.seed)
+    lengths = [_tokens(example) for example in examples]
+    tokens_after = [0]
+    for step in range(steps):
+        batch = indices[step * settings.batch_size : (step + 1) * settings.batch_size]
+        tokens_after.append(tokens_after[-1] + sum(lengths[i] for i in batch))
+    collate = collate or (lambda batch: tensors_of(pack(batch, settings.row_tokens)))
+    resumed = last_complete(checkpoints) if checkpoints and settings.save_steps else None
+    done = int(resumed.name.rpartition("-")[2]) if resumed else 0
+    with contextlib.ExitStack() as stack:
+        folder = checkpoints or stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(_restored(model))
+        stack.enter_context(quiet_transformers())
+        advance = stack.enter_context(progress(steps, desc, done=done, enabled=is_main()))
+        set_seed(settings.seed)
+        trainer = _AnswerTrainer(
+            model=model,
+            args=_arguments(model, settings, str(folder), steps, micro, accumulation, bool(checkpoints)),
+            data_collator=collate,
+            train_dataset=[examples[i] for i in indices],
+            callbacks=[_Watch(advance)],
+            loss_fn=loss_fn,
+        )
+        trainer.remove_callback(transformers.PrinterCallback)
+        start = time.perf_counter()
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        seconds = time.perf_counter() - start
+        tensors = _trained_tensors(trainer)
+    history = [
+        {"step": log["step"], "loss": log["loss"], "lr": log["learning_rate"], "tokens": tokens_after[log["step"]]}
+        for log in trainer.state.log_history
+        if "loss" in log
+    ]
+    info = _info(trainer, seconds) | {
+        "steps": steps,
+        "resumed_at_step": done,
+        "examples": len(examples),
+        "tokens": tokens_after[-1],
+        "tokens_per_second": round((tokens_after[-1] - tokens_after[done]) / seconds, 1),
+        "processes": world,
+    }
+    return Run(tensors, history, info)
+
+
+class _AnswerTrainer(Trainer):
+    """Trainer with a loss function from outside; packing, order and logs are settled by its arguments."""
+
+    def __init__(self, *, loss_fn: LossFn | None, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.loss_fn = loss_fn
+        # The mean over labelled tokens needs their number in the whole batch; a loss of one's own is a mean as it is.
+        self.model_accepts_loss_kwargs = loss_fn is None
+        self.loss_is_scaled_for_ga = loss_fn is None
+
+    def compute_loss(
+        self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Tensor | None = None
+    ) -> Tensor:
+        if self.loss_fn is not None:
+            return self.loss_fn(model, inputs)
+        # Gradients are averaged over processes, while the count is over all of them.
+        return -label_log_probs(model, inputs)[0].sum() / num_items_in_batch * self.accelerator.num_processes
+
+
+class _Watch(TrainerCallback):
+    """Progress, a stop when the loss is no number, and the mark on a whole checkpoint."""
+
+    def __init__(self, advance: Callable[..., None]) -> None:
+        self.advance, self.note = advance, ""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.advance(1, self.note)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict, **_: Any) -> None:
+        if "loss" in logs:
+            self.note = f"loss {logs['loss']:.4g}"
+            if not math.isfinite(logs["loss"]):
+                raise CatalogError(f"The loss is {logs['loss']} at step {state.global_step}; lower the learning rate.")
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        accelerate.PartialState().wait_for_everyone()  # each process writes a file of its own
+        if state.is_world_process_zero:
+            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+def _plan(count: int, settings: Settings, world: int) -> tuple[int, int, int]:
+    """(optimiser steps, examples of a forward pass, forward passes of a step in one process)."""
+    if not count:
+        raise CatalogError("There are no training examples; check the data set of this stage.")
+    if settings.schedule not in ("constant", "linear", "cosine"):
+        raise CatalogError(f"Unknown schedule {settings.schedule!r}; choose constant, linear or cosine.")
+    if settings.batch_size < 1 or settings.log_steps < 1 or settings.steps < 0:
+        raise CatalogError("batch_size and log_steps must be at least 1, and steps not negative.")
+    micro = settings.micro_batch or max(1, settings.batch_size // world)
+    if settings.batch_size % (micro * world):
+        raise CatalogError(
+            f"batch_size {settings.batch_size} is no multiple of micro_batch {micro} x {world} processes; change it."
+        )
+    steps = settings.steps or math.ceil(settings.epochs * count / settings.batch_size)
+    if steps < 1:
+        raise CatalogError("There is nothing to train: set steps, or epochs above 0.")
+    return steps, micro, settings.batch_size // (micro * world)
+
+
+def _arguments(
+    model: Any, settings: Settings, folder: str, steps: int, micro: int, accumulation: int, save: bool
+) -> TrainingArguments:
+    """The Trainer's arguments for `settings`, with nothing logged, shown or sent anywhere."""
+    cuda = model.device.type == "cuda" or ("ACCELERATE_USE_FSDP" in os.environ and torch.cuda.is_available())
+    every = math.ceil(settings.save_steps / settings.log_steps) * settings.log_steps
+    arguments = TrainingArguments(
+        output_dir=folder,
+        max_steps=steps,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=accumulation,
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        dataloader_pin_memory=cuda,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
+        warmup_steps=round(settings.warmup * steps),
+        weight_decay=settings.weight_decay,
+        adam_beta1=settings.betas[0],
+        adam_beta2=settings.betas[1],
+        max_grad_norm=settings.max_grad_norm,
+        activation_checkpointing=settings.activation_checkpointing,
+        bf16=pick_dtype(settings.dtype, "cuda" if cuda else "cpu") == torch.bfloat16,
+        use_cpu=not cuda,
+        seed=settings.seed,
+        logging_steps=settings.log_steps,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        log_level="error",
+        log_level_replica="error",
+        report_to="none",
+        disable_tqdm=True,
+        save_strategy="steps" if save and every else "no",
+        save_steps=every or 1,
+        save_total_limit=2,
+        ddp_find_unused_parameters=False,
+    )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs take several processes, never `DataParallel`
+    return arguments
+
+
+def _trained_tensors(trainer: Trainer) -> dict[str, Tensor]:
+    """The trained weights, gathered to the main process's CPU; a collective call under FSDP."""
+    model = trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
+    sharded = trainer.is_fsdp_enabled
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else model.state_dict()
+    if not is_main():
+        return {}
+    if isinstance(model, peft.PeftModel):
+        state = peft.get_peft_model_state_dict(model, state_dict=state, save_embedding_layers=False)
+        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in sorted(state.items())}
+    return {name: tensor.detach().cpu() for name, tensor in state.items()}
+
+
+@contextlib.contextmanager
+def _restored(model: Any) -> Iterator[None]:
+    """Put back what training changes on a model besides its weights: the mode and the use of a cache."""
+    training, use_cache, checkpointing = model.training, model.config.use_cache, model.is_activation_checkpointing
+    try:
+        yield
+    finally:
+        if model.is_activation_checkpointing and not checkpointing:
+            model.activation_checkpointing_disable()
+        model.train(training)
+        model.config.use_cache = use_cache
+        model.zero_grad(set_to_none=True)
+
+
+def _tokens(example: Mapping[str, Any]) -> int:
+    """Tokens of an example; one of several texts, such as a preference pair, has several keys `…input_ids`."""
+    return sum(len(value) for name, value in example.items() if name.endswith("input_ids"))
+
+
+def _info(trainer: Trainer, seconds: float) -> dict[str, Any]:
+    """Where, with what and how heavy a run was."""
+    parameters = list(trainer.model.parameters())
+    cuda = trainer.args.device.type == "cuda"
+    # Linux counts the peak of resident memory in KiB, macOS in bytes.
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {
+        "seconds": round(seconds, 2),
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "dtype": "bfloat16 autocast" if trainer.args.bf16 else str(parameters[0].dtype).removeprefix("torch."),
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "trainable_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        "peak_memory_mb": round((torch.cuda.max_memory_allocated() if cuda else resident) / 2**20),
+        "versions": {module.__name__: module.__version__ for module in (torch, transformers, accelerate, peft)},
+    }

@@ -1,0 +1,24 @@
+"""The leaf of the pipeline: gather cards and reports in `catalog.duckdb`, and write the files that other tools read.
+
+Reads nothing of `data/` and `models/` but the cards, so it also runs in a fresh clone: `dvc repro -s catalog`.
+"""
+
+import contextlib
+
+from catalog import db, export, params
+from catalog.errors import run
+
+
+def main() -> None:
+    """Write `catalog.duckdb`, `reports/catalog/croissant/` and `reports/catalog/model_cards/`."""
+    path = db.build()
+    with contextlib.closing(db.connect(path)) as con:
+        export.write_all(con, params.ROOT / "reports" / "catalog")
+        systems, results, claims = con.execute(
+            "SELECT (SELECT count(*) FROM systems), (SELECT count(*) FROM results), (SELECT count(*) FROM claims)"
+        ).fetchone()
+    print(f"{path.name}: {systems} systems, {results} results, {claims} tested claims.")
+
+
+if __name__ == "__main__":
+    run(main)

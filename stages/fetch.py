@@ -1,0 +1,49 @@
+"""Fetch one declared asset to `data/assets/<asset>/`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from catalog.assets import fetch
+from catalog.errors import CatalogError, run
+from catalog.params import ROOT, load
+
+
+def used_by(params: dict[str, Any], asset: str) -> list[str]:
+    """Dotted keys of `params.yaml` that name the asset or a model made from it: what to change to do without it."""
+    models = {name for name, spec in (params.get("models") or {}).items() if spec.get("asset") == asset}
+    keys = [f"models.{name}" for name in models]
+    declarations = {"assets", "optional_assets", "models", "optional_models", "hub_models"}
+    for block, value in params.items():
+        if block not in declarations:
+            keys += [key for key, text in _leaves(value, block) if text == asset or text in models]
+    return sorted(set(keys))
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Every scalar under `value` with its dotted key; items of a list have the key of the list."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _leaves(item, f"{key}.{name}")
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item, key)
+    else:
+        yield key, value
+
+
+def main(asset: str) -> None:
+    params = load()
+    declared = params.get("assets") or {}
+    if asset not in declared:
+        raise CatalogError(
+            f"params.yaml declares no asset {asset!r} under assets; it has {', '.join(declared) or 'none'}."
+        )
+    try:
+        fetch(asset, declared[asset], ROOT / "data" / "assets" / asset)
+    except CatalogError as error:
+        users = used_by(params, asset)
+        raise CatalogError(f"{error} It is used by {', '.join(users)}." if users else str(error)) from None
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,31 @@
+"""Fixtures shared by the tests: a tiny invented project and the database built from it."""
+
+import shutil
+from pathlib import Path
+
+import demo_project
+import pytest
+
+from catalog import db
+
+
+@pytest.fixture(scope="session")
+def _demo_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo project with its database, built once; tests get copies."""
+    root = demo_project.make(tmp_path_factory.mktemp("demo"))
+    db.build(root)
+    return root
+
+
+@pytest.fixture
+def demo_root(_demo_built: Path, tmp_path: Path) -> Path:
+    """Folder of a tiny complete project, systems demo_heads and demo_text, no database yet. A test may change it."""
+    root = tmp_path / "project"
+    shutil.copytree(_demo_built, root, ignore=shutil.ignore_patterns(db.FILE))
+    return root
+
+
+@pytest.fixture
+def demo_catalog(_demo_built: Path, demo_root: Path) -> Path:
+    """Path of the DuckDB file built from `demo_root`, in which it lies. A test may change it."""
+    return Path(shutil.copy(_demo_built / db.FILE, demo_root / db.FILE))

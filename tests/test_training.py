@@ -1,0 +1,448 @@
+"""The training path: masking and packing, the loss at labels only, LoRA, resuming after a kill, several processes.
+
+Run as a script (`python tests/test_training.py <folder> <kill at step>`) this file is the stage that the tests kill or
+start twice.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import peft
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from catalog import checkpoints, packing, training
+from catalog.errors import CatalogError
+from catalog.training import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+VOCABULARY = 60
+LORA = Settings(
+    steps=8,
+    batch_size=8,
+    learning_rate=1e-2,
+    lora_rank=4,
+    lora_targets=("q_proj", "v_proj"),
+    lora_layers=(1,),
+    lora_dropout=0.1,
+    log_steps=2,
+)
+FULL = replace(LORA, lora_rank=0, lora_layers=(), lora_dropout=0.0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Tiny models spend their time waiting for a second thread, above all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def tiny(kind="llama", seed=0):
+    """A random model of three layers with tied embeddings."""
+    torch.manual_seed(seed)
+    if kind == "gpt2":
+        sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+        config = GPT2Config(vocab_size=VOCABULARY, initializer_range=0.3, bos_token_id=0, eos_token_id=1, **sizes)
+        return GPT2LMHeadModel(config).eval()
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.2,
+        bos_token_id=0,
+        eos_token_id=1,
+        tie_word_embeddings=True,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def copying(count=40, seed=0):
+    """Examples to learn: a few random tokens, then the same again, which is the answer."""
+    rng = random.Random(seed)
+    examples = []
+    for _ in range(count):
+        ids = [rng.randrange(2, VOCABULARY) for _ in range(rng.randrange(2, 9))]
+        examples.append({"input_ids": [*ids, *ids], "labels": [*[-100] * len(ids), *ids]})
+    return examples
+
+
+def bits(tensors):
+    """The bytes of named tensors."""
+    return {name: tensor.detach().numpy().tobytes() for name, tensor in tensors.items()}
+
+
+def train_lora(model, settings, **keywords):
+    with training.lora(model, settings) as adapted:
+        return training.train(adapted, copying(), settings, **keywords)
+
+
+class Words:
+    """A tokenizer of whole words: 'a' is 11, 'b' 12, …; it puts a begin token 7 before a text."""
+
+    eos_token_id = 9
+
+    def __call__(self, text, add_special_tokens=True):
+        if isinstance(text, list):
+            return {"input_ids": [self(item, add_special_tokens)["input_ids"] for item in text]}
+        return {"input_ids": [7] * add_special_tokens + [ord(word) - 86 for word in text.split()]}
+
+
+def test_only_the_answer_has_labels():
+    examples = packing.encode(Words(), [("a b", "c"), ([5, 6], [8]), ("", "a b")])
+    assert examples == [
+        {"input_ids": [7, 11, 12, 13, 9], "labels": [-100, -100, -100, 13, 9]},
+        {"input_ids": [5, 6, 8, 9], "labels": [-100, -100, 8, 9]},
+        {"input_ids": [7, 11, 12, 9], "labels": [-100, 11, 12, 9]},
+    ]
+    assert packing.encode(Words(), [("a b", "c d")], end=False, max_length=4)[0]["input_ids"] == [7, 11, 12, 13]
+    # Nothing predicts the very first token.
+    assert packing.encode(Words(), [([], [4, 5])])[0]["labels"] == [-100, 5, 9]
+    with pytest.raises(CatalogError, match="example 1 has no token to learn"):
+        packing.encode(Words(), [("a", "b"), ("a b c", "d")], max_length=4)
+
+
+def test_packing_worked_out_by_hand():
+    examples = [
+        {"input_ids": [1, 2], "labels": [1, 2], "weight": [0.5, 0.25]},
+        {"input_ids": [3, 4, 5], "labels": [-100, 4, 5], "weight": [0, 1, 1]},
+        {"input_ids": [6], "labels": [6], "weight": [1]},
+    ]
+    rows = packing.pack(examples, 4)
+    # Longest first: example 1 and, in the free place, example 2; then example 0.
+    assert rows["input_ids"].tolist() == [[3, 4, 5, 6], [1, 2, 0, 0]]
+    assert rows["labels"].tolist() == [[-100, 4, 5, -100], [-100, 2, -100, -100]]
+    assert rows["position_ids"].tolist() == [[0, 1, 2, 0], [0, 1, 0, 1]]
+    assert rows["example"].tolist() == [[1, 1, 1, 2], [0, 0, -1, -1]]
+    assert rows["weight"].tolist() == [[0, 1, 1, 1], [0.5, 0.25, 0, 0]]
+    assert (rows["labels"].dtype, rows["weight"].dtype) == (np.int64, np.float32)
+    assert packing.pack(examples, 0)["input_ids"].shape == (3, 3)
+
+
+def test_the_order_is_whole_epochs_from_the_seed():
+    drawn = packing.order(5, 12, seed=1)
+    assert sorted(drawn[:5]) == sorted(drawn[5:10]) == [0, 1, 2, 3, 4]
+    assert drawn[:5].tolist() != drawn[5:10].tolist()
+    assert drawn.tolist() == packing.order(5, 12, seed=1).tolist() != packing.order(5, 12, seed=2).tolist()
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize("width", [0, 20, 256])
+def test_packed_loss_and_gradient_equal_the_plain_ones(kind, width):
+    examples = copying(6)
+    model, plain = tiny(kind), tiny(kind)
+    loss = training.answer_loss(model, training.tensors_of(packing.pack(examples, width)))
+    loss.backward()
+    total, count = 0.0, 0
+    for example in examples:
+        ids, labels = torch.tensor([example["input_ids"]]), torch.tensor([example["labels"]])
+        number = int((labels != -100).sum())
+        total, count = total + plain(input_ids=ids, labels=labels).loss * number, count + number
+    (total / count).backward()
+    torch.testing.assert_close(loss, total / count, atol=1e-6, rtol=1e-6)
+    for one, other in zip(model.parameters(), plain.parameters()):
+        torch.testing.assert_close(one.grad, other.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_packed_examples_do_not_see_each_other_and_logits_are_at_labels_only():
+    model, examples = tiny(), copying(5)
+    widths = []
+    handle = model.lm_head.register_forward_hook(lambda module, inputs, output: widths.append(output.shape[:-1]))
+
+    def scores(rows):
+        with torch.no_grad():
+            log_probs, owner = training.label_log_probs(model, training.tensors_of(packing.pack(rows, 256)))
+        return [log_probs[owner == i] for i in range(len(rows))]
+
+    before = scores(examples)
+    handle.remove()
+    assert widths == [(sum(label != -100 for example in examples for label in example["labels"]),)]
+    changed = [*examples[:2], copying(1, seed=9)[0], *examples[3:]]
+    after = scores(changed)
+    for i in (0, 1, 3, 4):
+        torch.testing.assert_close(after[i], before[i], atol=1e-5, rtol=0)
+
+
+def test_lora_learns_repeats_to_the_bit_and_leaves_the_base_model_as_it_was():
+    model = tiny()
+    before, flags = bits(model.state_dict()), [p.requires_grad for p in model.parameters()]
+    settings = replace(LORA, steps=20, lora_layers=(), learning_rate=3e-2, lora_targets=("q_proj", "v_proj", "o_proj"))
+    first, second = train_lora(model, settings), train_lora(model, settings)
+    assert bits(first.tensors) == bits(second.tensors)
+    assert first.history == second.history
+    assert bits(model.state_dict()) == before
+    assert [p.requires_grad for p in model.parameters()] == flags and not model.training
+    assert not any("lora" in name for name, _ in model.named_modules()) and model.config.use_cache
+    assert first.history[-1]["loss"] < first.history[0]["loss"] - 0.1
+    assert bits(train_lora(model, replace(settings, seed=1)).tensors) != bits(first.tensors)
+    assert [point["step"] for point in first.history] == [1, *range(2, 21, 2)]
+    lengths = [len(example["input_ids"]) for example in copying()]
+    assert first.history[-1]["tokens"] == sum(lengths[i] for i in packing.order(40, 160, 0)) == first.info["tokens"]
+    assert first.info["device"] == "cpu" and first.info["dtype"] == "float32" and first.info["tokens_per_second"] > 0
+    assert first.info["trainable_parameters"] == sum(tensor.numel() for tensor in first.tensors.values())
+
+
+def test_full_fine_tuning_learns_and_micro_batches_do_not_change_it():
+    whole, split = tiny(), tiny()
+    one = training.train(whole, copying(), replace(FULL, steps=20))
+    two = training.train(split, copying(), replace(FULL, steps=20, micro_batch=2, row_tokens=0))
+    assert one.history[-1]["loss"] < one.history[0]["loss"] - 0.3
+    for name, tensor in one.tensors.items():
+        torch.testing.assert_close(tensor, two.tensors[name], atol=2e-4, rtol=0)
+    np.testing.assert_allclose(*[[point["loss"] for point in run.history] for run in (one, two)], atol=1e-4)
+
+
+def test_activation_checkpointing_does_not_change_the_result():
+    plain, saving = (train_lora(tiny(), replace(LORA, activation_checkpointing=on)) for on in (False, True))
+    for name, tensor in plain.tensors.items():
+        torch.testing.assert_close(tensor, saving.tensors[name], atol=1e-5, rtol=0)
+
+
+def test_bfloat16_autocast_leaves_no_trace_on_the_model():
+    model = tiny()
+    run = training.train(model, copying(), replace(FULL, dtype="bfloat16"))
+    assert run.info["dtype"] == "bfloat16 autocast"
+    assert all(tensor.dtype == torch.float32 for tensor in run.tensors.values())
+    assert "forward" not in model.__dict__
+
+
+def test_nothing_below_the_adapted_layer_takes_part_in_the_backward_pass():
+    model, needed = tiny(), {}
+    handles = [
+        layer.register_forward_hook(lambda module, inputs, output, i=i: needed.update({i: output.requires_grad}))
+        for i, layer in enumerate(model.model.layers)
+    ]
+    train_lora(model, replace(LORA, steps=1))
+    for handle in handles:
+        handle.remove()
+    assert needed == {0: False, 1: True, 2: True}
+
+
+def test_a_lora_that_fits_nothing_is_an_error(tmp_path):
+    model = tiny()
+    for wrong, said in {
+        ("q_proj", "c_attn"): "'c_attn' is not in this model",
+        ("c_attn",): "does not fit this model",
+    }.items():
+        with pytest.raises(CatalogError, match=said), training.lora(model, replace(LORA, lora_targets=wrong)):
+            pass
+    with pytest.raises(CatalogError, match="'7' is not in this model"):
+        training.lora(model, replace(LORA, lora_layers=(1, 7))).__enter__()
+    other = train_lora(model, replace(LORA, lora_layers=(2,), steps=1)).tensors
+    with pytest.raises(CatalogError, match="belong to another model"), training.lora(model, LORA, other):
+        pass
+    assert not any("lora" in name for name, _ in model.named_modules())
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(CatalogError, match="holds no whole LoRA"), training.saved_lora(model, tmp_path):
+        pass
+
+
+def test_a_saved_lora_is_read_here_and_by_peft_with_the_same_bytes_each_time(tmp_path):
+    model, ids = tiny(), torch.arange(2, 12)[None]
+    with training.lora(model, LORA) as adapted:
+        run = training.train(adapted, copying(), LORA)
+        with torch.no_grad():
+            expected = model.eval()(ids).logits
+    for name in ("one", "two"):
+        training.save_lora(run.tensors, LORA, "models/tiny/base", tmp_path / name)
+    files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two")]
+    assert files[0] == files[1] and set(files[0]) == {"adapter_config.json", "adapter_model.safetensors"}
+    assert str(tmp_path) not in files[0]["adapter_config.json"].decode()
+    with torch.no_grad():
+        bare = model(ids).logits
+        with training.saved_lora(model, tmp_path / "one"):
+            assert torch.equal(model(ids).logits, expected)
+        assert torch.equal(model(ids).logits, bare) and not torch.equal(bare, expected)
+        assert torch.equal(peft.PeftModel.from_pretrained(tiny(), tmp_path / "one").eval()(ids).logits, expected)
+
+
+def test_a_saved_model_is_whole_and_stores_tied_weights_once(tmp_path):
+    model = tiny()
+    run = training.train(model, copying(), FULL)
+
+    class NoFiles:
+        def save_pretrained(self, folder):
+            (folder / "tokenizer.json").write_text("{}")
+
+    for name in ("one", "two"):
+        training.save_model(model, NoFiles(), tmp_path / name, run.tensors, dtype="bfloat16")
+    files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two")]
+    assert files[0] == files[1] and {"config.json", "model.safetensors", "tokenizer.json"} <= set(files[0])
+    loaded = LlamaForCausalLM.from_pretrained(tmp_path / "one", use_safetensors=True)
+    assert len(files[0]["model.safetensors"]) < 2 * sum(p.numel() for p in model.parameters()) + 8000
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, run.tensors[name].bfloat16())
+    assert model.config.dtype != torch.bfloat16
+
+
+def preference_loss(model, batch):
+    """DPO on pairs: chosen are the even examples of a batch, rejected the odd ones; beta 1."""
+
+    def margin():
+        log_probs, owner = training.label_log_probs(model, batch)
+        sums = torch.zeros(int(batch["example"].max()) + 1).index_add(0, owner, log_probs).view(-1, 2)
+        return sums[:, 0] - sums[:, 1]
+
+    with training.frozen_reference(model):
+        reference = margin()
+    assert not reference.requires_grad
+    return -torch.nn.functional.logsigmoid(margin() - reference).mean()
+
+
+def test_a_loss_and_a_collate_of_ones_own_with_a_frozen_reference():
+    texts = copying(40)
+    pairs = [{"chosen_input_ids": a["input_ids"], "chosen": a, "rejected": b} for a, b in zip(texts[::2], texts[1::2])]
+
+    def collate(batch):
+        return training.tensors_of(packing.pack([pair[side] for pair in batch for side in ("chosen", "rejected")], 256))
+
+    model = tiny()
+    before = bits(model.state_dict())
+    runs = []
+    settings = replace(LORA, steps=20, lora_layers=(), lora_dropout=0.0)
+    for micro in (0, 4):
+        with training.lora(model, settings) as adapted:
+            runs.append(
+                training.train(
+                    adapted, pairs, replace(settings, micro_batch=micro), loss_fn=preference_loss, collate=collate
+                )
+            )
+    losses = [[point["loss"] for point in run.history] for run in runs]
+    assert losses[0][0] == pytest.approx(np.log(2), abs=1e-6)  # policy and reference are equal at the start
+    assert losses[0][-1] < 0.5
+    np.testing.assert_allclose(*losses, atol=1e-3)
+    assert bits(model.state_dict()) == before
+
+
+def test_settings_that_do_not_fit_and_a_loss_that_is_no_number():
+    model = tiny()
+    for change, said in {
+        (("schedule", "square"),): "Unknown schedule",
+        (("batch_size", 8), ("micro_batch", 3)): "no multiple of micro_batch 3",
+        (("steps", 0), ("epochs", 0.0)): "nothing to train",
+        (("log_steps", 0),): "must be at least 1",
+    }.items():
+        with pytest.raises(CatalogError, match=said):
+            training.train(model, copying(), replace(FULL, **dict(change)))
+    with pytest.raises(CatalogError, match="no training examples"):
+        training.train(model, [], FULL)
+    with pytest.raises(CatalogError, match="loss is nan at step 1; lower"):
+        training.train(model, copying(), FULL, loss_fn=lambda model, batch: training.answer_loss(model, batch) * np.nan)
+
+
+def test_the_fingerprint_holds_all_that_decides_the_result(tmp_path):
+    def folder(model=None, examples=None, settings=LORA, extra=None):
+        model, examples = model or tiny(), copying() if examples is None else examples
+        return training.checkpoint_folder("demo", "small", model, examples, settings, extra=extra, root=tmp_path)
+
+    changed = tiny()
+    with torch.no_grad():
+        changed.model.layers[1].mlp.up_proj.weight[7, 3] += 0.25
+    assert folder() == folder() and folder().parent == tmp_path / ".checkpoints" / "demo" / "small"
+    others = [folder(changed), folder(examples=copying()[:-1]), folder(settings=replace(LORA, seed=1)), folder(extra=1)]
+    assert len({folder(), *others}) == 5
+
+
+def test_a_run_killed_in_the_middle_ends_with_the_same_bits(tmp_path):
+    expected = stage(tmp_path / "whole")
+    killed = tmp_path / "killed"
+    process = subprocess.run([sys.executable, __file__, killed, "6"], env=environment(), timeout=120)
+    assert process.returncode == -9
+    assert [path.name for path in sorted(killed.glob(".checkpoints/*/*/*/*"))] == ["checkpoint-2", "checkpoint-4"]
+    # As if the next checkpoint had been cut off while it was written, once before its list of files and once later.
+    last = next(killed.glob(".checkpoints/*/*/*/checkpoint-4"))
+    for step, cut in ((6, checkpoints.LIST), (8, "optimizer.pt")):
+        broken = last.with_name(f"checkpoint-{step}")
+        broken.mkdir()
+        for path in last.iterdir():
+            (broken / path.name).write_bytes(path.read_bytes())
+        (broken / cut).write_bytes((broken / cut).read_bytes()[:-10])
+    resumed = stage(killed)
+    assert resumed.info["resumed_at_step"] == 4
+    assert bits(resumed.tensors) == bits(expected.tensors)
+    assert resumed.history == expected.history
+    assert not (killed / ".checkpoints" / "demo" / "small").exists()
+
+
+def test_full_fine_tuning_goes_on_from_a_checkpoint_and_a_finished_run_is_not_trained_again(tmp_path):
+    settings = replace(FULL, save_steps=3)  # rounded up to 4, where a point of the curve is
+    expected = training.train(tiny(), copying(), FULL)
+
+    def again():
+        model = tiny()
+        folder = training.checkpoint_folder("demo", "small", model, copying(), settings, root=tmp_path)
+        return training.train(model, copying(), settings, checkpoints=folder), folder
+
+    first, folder = again()
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoint-4", "checkpoint-8"]
+    finished, _ = again()
+    (folder / "checkpoint-8" / checkpoints.LIST).unlink()
+    resumed, _ = again()
+    assert [run.info["resumed_at_step"] for run in (first, finished, resumed)] == [0, 8, 4]
+    for run in (first, finished, resumed):
+        assert bits(run.tensors) == bits(expected.tensors) and run.history == expected.history
+
+
+def test_two_processes_train_as_one_and_only_the_main_one_writes(tmp_path):
+    command = ["accelerate.commands.launch", "--config_file", "accelerate/ddp.yaml", "--num_processes", "2"]
+    command += ["--main_process_port", "0", __file__, tmp_path / "two", "0"]
+    subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=environment(), check=True, timeout=180)
+    one = stage(tmp_path / "one", dropout=0.0)
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [".checkpoints", "adapter", "ranks"]
+    assert sorted(path.read_text() for path in (tmp_path / "two" / "ranks").iterdir()) == ["0 of 2: 4", "1 of 2: 0"]
+    history = json.loads((tmp_path / "two" / "adapter" / "history.json").read_text())
+    for ours, theirs in zip(one.history, history, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
+    model = tiny()
+    with training.saved_lora(model, tmp_path / "two" / "adapter") as adapted:
+        for name, tensor in peft.get_peft_model_state_dict(adapted).items():
+            torch.testing.assert_close(tensor, one.tensors[name], atol=1e-4, rtol=0)
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def stage(out, kill_at=0, dropout=0.1):
+    """What a training stage does, on a tiny model; with `kill_at` it kills itself in that step's forward pass."""
+    settings, model, examples = replace(LORA, save_steps=2, lora_dropout=dropout), tiny(), copying()
+    folder = training.checkpoint_folder("demo", "small", model, examples, settings, root=Path(out))
+    calls = []
+
+    def loss(model, batch):
+        calls.append(1)
+        if kill_at and len(calls) == kill_at:
+            os.kill(os.getpid(), 9)
+        return training.answer_loss(model, batch)
+
+    with training.lora(model, settings) as adapted:
+        own = {"loss_fn": loss} if dropout else {}
+        run = training.train(adapted, examples, settings, checkpoints=folder, **own)
+    training.finish("demo", "small", root=Path(out))
+    return run
+
+
+def main(out, kill_at):
+    torch.set_num_threads(1)
+    rank, world = (os.environ.get(name) for name in ("RANK", "WORLD_SIZE"))
+    run = stage(out, int(kill_at), dropout=0.0 if world else 0.1)
+    (out / "ranks").mkdir(exist_ok=True)
+    (out / "ranks" / f"{rank}.txt").write_text(f"{rank} of {world}: {len(run.tensors)}")
+    training.save_lora(run.tensors, replace(LORA, lora_dropout=0.0), "tiny", out / "adapter")
+    if training.is_main():
+        (out / "adapter" / "history.json").write_text(json.dumps(run.history))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
