@@ -29,6 +29,11 @@ page = st.navigation(
 )
 try:
     data.version()
+except CatalogError as error:
+    st.title("Paper catalog", anchor=False)
+    st.warning(ui.message(error), icon=":material/info:")
+    st.stop()
+try:
     page.run()
 except CatalogError as error:
     st.warning(ui.message(error), icon=":material/info:")

@@ -152,6 +152,7 @@ def parameters_tab(system: str) -> None:
 listed = data.records("SELECT system, title FROM systems ORDER BY sort_order, system")
 titles = {row["system"]: row["title"] for row in listed}
 if not titles:
+    st.title("System", anchor=False)
     ui.nothing_measured("systems")
     st.stop()
 left, right = st.columns([7, 3], gap="large")

@@ -95,20 +95,34 @@ def view(model: nn.Module) -> View:
         body = model.model
         heads = config.num_attention_heads
         return View(
-            model=model, family="llama", blocks=list(body.layers), n_layers=len(body.layers), d_model=config.hidden_size,
-            n_heads=heads, n_kv=config.num_key_value_heads, d_head=getattr(config, "head_dim", None) or config.hidden_size // heads,
-            n_ffn=config.intermediate_size, eps=config.rms_norm_eps, final_norm=body.norm,
-        )  # fmt: skip
+            model=model,
+            family="llama",
+            blocks=list(body.layers),
+            n_layers=len(body.layers),
+            d_model=config.hidden_size,
+            n_heads=heads,
+            n_kv=config.num_key_value_heads,
+            d_head=getattr(config, "head_dim", None) or config.hidden_size // heads,
+            n_ffn=config.intermediate_size,
+            eps=config.rms_norm_eps,
+            final_norm=body.norm,
+        )
     if config.model_type == "gpt2":
         body = model.transformer
         return View(
-            model=model, family="gpt2", blocks=list(body.h), n_layers=len(body.h), d_model=config.n_embd,
-            n_heads=config.n_head, n_kv=config.n_head, d_head=config.n_embd // config.n_head,
-            n_ffn=config.n_inner or 4 * config.n_embd, eps=config.layer_norm_epsilon, final_norm=body.ln_f,
-        )  # fmt: skip
-    raise CatalogError(
-        f"Attribution does not know the model family '{config.model_type}'; use a Llama, Qwen2, Mistral or GPT-2 model."
-    )
+            model=model,
+            family="gpt2",
+            blocks=list(body.h),
+            n_layers=len(body.h),
+            d_model=config.n_embd,
+            n_heads=config.n_head,
+            n_kv=config.n_head,
+            d_head=config.n_embd // config.n_head,
+            n_ffn=config.n_inner or 4 * config.n_embd,
+            eps=config.layer_norm_epsilon,
+            final_norm=body.ln_f,
+        )
+    raise CatalogError(f"Attribution does not know the model family '{config.model_type}'; use a Llama, Qwen2, Mistral or GPT-2 model.")
 
 
 # --- prompts as a prefix forest --------------------------------------------------------------------------------------------
@@ -153,9 +167,11 @@ def forest(prompts: list[list[int]], device: torch.device | str = "cpu") -> Fore
         visible[node, node] = True
     mask = torch.zeros(size, size).masked_fill(~visible, torch.finfo(torch.float32).min)
     return Forest(
-        torch.tensor(ids, device=device), torch.tensor(depth, device=device), mask[None, None].to(device),
+        torch.tensor(ids, device=device),
+        torch.tensor(depth, device=device),
+        mask[None, None].to(device),
         torch.tensor(last, device=device),
-    )  # fmt: skip
+    )
 
 
 def forests(prompts: list[list[int]], max_positions: int, device: torch.device | str = "cpu") -> list[tuple[list[int], Forest]]:

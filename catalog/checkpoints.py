@@ -53,8 +53,9 @@ def checkpoint_folder(
     """
     name = fingerprint(model, examples, settings, extra) if is_main() else ""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        from accelerate import PartialState
         from accelerate.utils import broadcast_object_list
+
+        from accelerate import PartialState
 
         # Under FSDP the weights may be in the main process alone.
         PartialState(cpu=not torch.cuda.is_available())

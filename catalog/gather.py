@@ -16,6 +16,7 @@ from catalog.errors import CatalogError
 Row = dict[str, Any]
 Cards = dict[str, list[Row]]
 
+_PROFILES = ("small", "full", "base")  # folders of built files; `base` is a converted base model
 _RUN_COLUMNS = ("started", "seconds", "device", "dtype", "peak_memory_mb", "tokens_per_second")
 
 
@@ -78,9 +79,7 @@ def queries(root: Path, systems: list[str]) -> list[Row]:
     files = [Path(__file__).with_name("queries.sql"), *(root / "stages" / name / "queries.sql" for name in systems)]
     found: dict[str, Row] = {}
     for file in filter(Path.is_file, files):
-        where = (
-            f"{file.parent.parent.name}/{file.parent.name}/queries.sql" if file != files[0] else "catalog/queries.sql"
-        )
+        where = "catalog/queries.sql" if file == files[0] else file.relative_to(root).as_posix()
         for block in re.split(r"^(?=-- name:)", file.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
             match = re.match(r"-- name: (\w+)\n-- title: ([^\n]+)\n-- description: ([^\n]+)\n(.*)\Z", block, re.DOTALL)
             sql = match[4].strip().removesuffix(";").strip() if match else ""
@@ -199,7 +198,7 @@ def _files(cards: Cards, runs: list[tuple[str, str, Path]], lock: Mapping[str, A
         described = [path for _, _, path in found]
         for path, (md5, size) in recorded.items():
             parts = path.split("/")
-            if len(parts) < 3 or parts[0] != folder or parts[1] not in known or parts[2] == "README.md":
+            if parts[0] != folder or len(parts) < 3 or parts[1] not in known or parts[2] not in _PROFILES:
                 continue
             if not any(_overlap(path, other) for other in described):
                 key = (parts[1], parts[2], path)

@@ -16,8 +16,6 @@ from torch import Tensor
 from catalog.errors import CatalogError
 from catalog.progress import progress
 
-inference_mode = torch.inference_mode
-
 
 class LogLikelihood(NamedTuple):
     """Log-probabilities (natural logarithm) of N continuations, float32 on the CPU.
@@ -68,7 +66,7 @@ def batches_by_length(lengths: Sequence[int], max_tokens: int) -> list[list[int]
     return batches
 
 
-@inference_mode()
+@torch.no_grad()  # not inference_mode, whose tensors a caller could not change or train with
 def log_likelihood(
     model: Any,
     tokenizer: Any,
@@ -118,7 +116,7 @@ def log_likelihood(
     return LogLikelihood(total, result, greedy)
 
 
-@inference_mode()
+@torch.no_grad()
 def last_logits(
     model: Any,
     tokenizer: Any,
@@ -154,7 +152,7 @@ def last_logits(
     return result
 
 
-@inference_mode()
+@torch.no_grad()
 def generate(
     model: Any,
     tokenizer: Any,

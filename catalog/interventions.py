@@ -92,9 +92,15 @@ def pruned(v: View, neurons: Iterable[tuple[int, int]], layers: Iterable[int]) -
 
 @torch.inference_mode()
 def head_scan(
-    v: View, prompts: list[list[int]], read: Callable[[Tensor], Tensor], *, heads: list[tuple[int, int]] | None = None,
-    max_positions: int = 256, rows: int = 2048, progress: Callable[[Iterable], Iterable] = iter,
-) -> Tensor:  # fmt: skip
+    v: View,
+    prompts: list[list[int]],
+    read: Callable[[Tensor], Tensor],
+    *,
+    heads: list[tuple[int, int]] | None = None,
+    max_positions: int = 256,
+    rows: int = 2048,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> Tensor:
     """Zero each head in turn and read the next-token distribution of every prompt.
 
     ``read`` maps log-probabilities (B, P', V) and the prompts' indices to (B, P', …); ``rows`` bounds positions in flight.

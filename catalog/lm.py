@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
+from torch import inference_mode
 
 from catalog.errors import CatalogError
 from catalog.inference import (
@@ -20,7 +21,6 @@ from catalog.inference import (
     batches_by_length,
     chat_ids,
     generate,
-    inference_mode,
     last_logits,
     log_likelihood,
 )

@@ -109,9 +109,16 @@ class Top:
 
 
 def _search(
-    v: View, read: Lens, runs: list[Bounds], upper: Tensor, target: int, k: int, decimals: int | None,
-    first: Tensor | None = None, limit: int | None = None,
-) -> tuple[Tensor, Tensor, Tensor, int, int]:  # fmt: skip
+    v: View,
+    read: Lens,
+    runs: list[Bounds],
+    upper: Tensor,
+    target: int,
+    k: int,
+    decimals: int | None,
+    first: Tensor | None = None,
+    limit: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor, int, int]:
     """Score neurons exactly, those of ``first`` and then in the order of ``upper`` (L, N), until no bound left reaches the k-th
     score. Returns flat indices, scores, Imp per run, neurons scored, certified ranks."""
     order = upper.flatten().argsort(descending=True, stable=True)
@@ -201,9 +208,17 @@ def bennett_gap(t: Tensor, mean: Tensor, logp: Tensor, geo: Geometry) -> Tensor:
 
 
 def comparative_neurons(
-    v: View, original: Trace, intervened: Trace, read: Lens, prompt: int, target: int, k: int, geo: Geometry,
-    limit: int | None = None, decimals: int | None = None,
-) -> Top:  # fmt: skip
+    v: View,
+    original: Trace,
+    intervened: Trace,
+    read: Lens,
+    prompt: int,
+    target: int,
+    k: int,
+    geo: Geometry,
+    limit: int | None = None,
+    decimals: int | None = None,
+) -> Top:
     """Comparative Neuron Analysis (arXiv 2409.14144 §4): top-k by ``Imp(original) - Imp(intervened)``, both read with the
     original run's lens and target. Exact without ``limit``. With it, the likeliest neurons are scored first (largest
     difference of the linear scores, then largest bound) and ``certified`` says how many leading ranks are proven."""

@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import accelerate
 import peft
 import torch
 import transformers
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+import accelerate
 from catalog.adapters import lora, save_lora, save_model, saved_lora
 from catalog.checkpoints import checkpoint_folder, finish, is_main, last_complete, mark_complete
 from catalog.errors import CatalogError
@@ -304,11 +304,13 @@ def _trained_tensors(trainer: Trainer) -> dict[str, Tensor]:
 
 @contextlib.contextmanager
 def _restored(model: Any) -> Iterator[None]:
-    """Put back what training changes on a model besides its weights: the mode and the use of a cache."""
+    """Put back what training changes on a model besides its weights: modes, the use of a cache, autocast."""
     training, use_cache, checkpointing = model.training, model.config.use_cache, model.is_activation_checkpointing
     try:
         yield
     finally:
+        for patched in ("forward", "_original_forward"):  # accelerate puts autocast around `forward`
+            model.__dict__.pop(patched, None)
         if model.is_activation_checkpointing and not checkpointing:
             model.activation_checkpointing_disable()
         model.train(training)

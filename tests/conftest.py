@@ -1,12 +1,19 @@
 """Fixtures shared by the tests: a tiny invented project and the database built from it."""
 
+import contextlib
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import demo_project
+import duckdb
 import pytest
 
-from catalog import db
+# Tiny models: threads cost more than they bring, and on a busy machine far more. Set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from catalog import db  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +36,10 @@ def demo_root(_demo_built: Path, tmp_path: Path) -> Path:
 def demo_catalog(_demo_built: Path, demo_root: Path) -> Path:
     """Path of the DuckDB file built from `demo_root`, in which it lies. A test may change it."""
     return Path(shutil.copy(_demo_built / db.FILE, demo_root / db.FILE))
+
+
+@pytest.fixture
+def con(demo_catalog: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """`demo_catalog`, opened for reading."""
+    with contextlib.closing(db.connect(demo_catalog)) as con:
+        yield con

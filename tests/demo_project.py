@@ -9,292 +9,34 @@ import struct
 import zlib
 from pathlib import Path
 
+import demo_texts
 import polars as pl
 
 from catalog import io, results
 
-HEADS_CARD = """---
-name: demo_heads
-title: Heads of a demo model
-paper: {title: A demo of heads, arxiv: "2401.00001", venue: DemoConf 2024, repository: demo/heads}
-summary: Finds the attention heads that a demo task needs.
-task: mechanistic interpretability
-datasets: [demo_sums]
-models: [demo_base]
-main_claim: few-heads
-order: 1
-reported:
-  - {id: top_drop, model: Demo-7B, dataset: demo_sums, method: top heads, metric: accuracy_drop_rel, value: 0.5,
-     where: Table 1, trust: paper}
-  - {id: base_acc, model: Demo-7B, dataset: demo_sums, method: none, metric: accuracy, value: 0.9,
-     where: Table 2, trust: paper, note: read off the printed table}
-claims:
-  - id: few-heads
-    text: Removing few heads costs most of the accuracy.
-    where: "§3"
-    reported: top_drop
-    ours: >-
-      SELECT value
-      FROM results WHERE system = 'demo_heads' AND profile = $profile
-        AND metric = 'accuracy_drop_rel' AND method = 'top heads'
-    baseline: >-
-      SELECT value
-      FROM results WHERE system = 'demo_heads' AND profile = $profile
-        AND metric = 'accuracy_drop_rel' AND method = 'random heads'
-    holds: SELECT max("drop") > 0.25 FROM demo_heads.heads WHERE profile = $profile
-    metric: accuracy_drop_rel
-  - id: solves-task
-    text: The untouched model solves the task.
-    where: Table 2
-    reported: base_acc
-    ours: >-
-      SELECT value
-      FROM results WHERE system = 'demo_heads' AND profile = $profile AND metric = 'accuracy'
-    baseline: SELECT 0.1
-    holds: SELECT value > 0.85 FROM results WHERE system = 'demo_heads' AND profile = $profile AND metric = 'accuracy'
-    metric: accuracy
-  - id: late-layers
-    text: The heads lie in late layers.
-    where: "§4"
-    reported: null
-    ours: null
-    baseline: null
-    holds: SELECT min(layer) > 1 FROM demo_heads.heads WHERE profile = $profile AND "drop" > 0.9
-    metric: share
-tables:
-  heads:
-    description: Accuracy lost when one head is removed.
-    columns:
-      layer: Layer, from 0.
-      head: Head, from 0.
-      drop: Accuracy drop, relative.
----
-# Heads of a demo model
-
-A demo of what a card's text looks like: `head_ablation` removes one head at a time.
-
-| step | what |
-|---|---|
-| 1 | remove a head |
-| 2 | measure the accuracy |
-"""
-
-TEXT_CARD = """---
-name: demo_text
-title: Texts of a demo model
-paper: {title: A demo of texts, arxiv: null, venue: null, repository: null}
-summary: Trains a demo model to write letters.
-task: alignment
-datasets: [demo_letters]
-models: [demo_base, demo_tuned]
-main_claim: lower-loss
-order: 2
-sensitive: true
-reported: []
-claims:
-  - id: lower-loss
-    text: Tuning lowers the loss.
-    where: abstract
-    reported: null
-    ours: >-
-      SELECT avg(value)
-      FROM results WHERE system = 'demo_text' AND profile = $profile AND method = 'tuned' AND metric = 'loss'
-    baseline: >-
-      SELECT value
-      FROM results WHERE system = 'demo_text' AND profile = $profile AND method = 'none' AND metric = 'loss'
-    holds: >-
-      SELECT avg(value) FILTER (method = 'tuned') < avg(value) FILTER (method = 'none')
-      FROM results WHERE system = 'demo_text' AND profile = $profile AND metric = 'loss'
-    metric: loss
-tables:
-  outputs:
-    description: What the model wrote.
-    columns:
-      prompt: Text given to the model.
-      generation: Text the model wrote, untrusted.
----
-# Texts of a demo model
-
-Its outputs may offend.
-"""
-
-DATA_CARDS = {
-    "demo_sums": """---
-name: demo_sums
-pretty_name: Demo sums
-summary: Sums of two digits.
-license: Apache-2.0
-language: [en]
-task_categories: [text-generation]
-size_categories: ["n<1K"]
-source: generated
-made_by: demo_heads_data
-system: demo_heads
-columns: {prompt: The sum to solve., answer: Its result.}
----
-# Demo sums
-""",
-    "demo_letters": """---
-name: demo_letters
-pretty_name: Demo letters
-summary: Letters in order.
-license: CC-BY-4.0
-language: en
-task_categories: [text-generation]
-size_categories: ["n<1K"]
-source: "asset: demo_file"
-made_by: demo_text_data
-system: demo_text
----
-# Demo letters
-""",
-}
-
-MODEL_CARDS = {
-    "demo_base": """---
-name: demo_base
-summary: A demo language model of two layers.
-license: Apache-2.0
-base_model: null
-library_name: transformers
-parameters: 24
-kind: base
-system: null
----
-# Demo base
-""",
-    "demo_tuned": """---
-name: demo_tuned
-summary: The demo model tuned on letters.
-license: Apache-2.0
-base_model: demo_base
-library_name: peft
-parameters: 6
-kind: lora
-system: demo_text
----
-# Demo tuned
-""",
-}
-
-PARAMS = """profile: small
-launch: python
-seed: 0
-device: auto
-dtype: auto
-assets:
-  demo_file: {licence: Apache-2.0, file: demo.txt}
-models:
-  demo_base: {asset: demo_file}
-hub_models: {}
-demo_heads:
-  small: {items: 20, ratios: [0.1, 0.5], lora: {rank: 2, targets: [q, v]}}
-  full: {items: 2000, ratios: [0.1, 0.5], lora: {rank: 32, targets: [q, v]}}
-demo_text:
-  small: {steps: 2}
-  full: {steps: 200}
-"""
-
-DVC = """stages:
-  fetch:
-    foreach: ${assets}
-    do:
-      desc: "Fetch asset ${key}: ${item.file}"
-      cmd: python -m stages.fetch ${key}
-      deps: [stages/fetch.py]
-      params: ["assets.${key}"]
-      outs:
-        - data/assets/${key}: {persist: true}
-  model:
-    foreach: ${models}
-    do:
-      desc: Convert base model ${key}
-      cmd: python -m stages.base_model ${key}
-      deps: ["data/assets/${item.asset}"]
-      outs: ["models/${key}/base"]
-  demo_heads_data:
-    desc: Make the sums
-    cmd: python -m stages.demo_heads.dataset ${profile}
-    params: ["demo_heads.${profile}"]
-    outs: ["data/demo_sums/${profile}"]
-  demo_heads:
-    desc: Remove heads and measure
-    cmd: python -m stages.demo_heads.evaluate ${profile}
-    deps: ["data/demo_sums/${profile}", models/demo_base/base]
-    params: ["demo_heads.${profile}", seed]
-    outs:
-      - reports/demo_heads/${profile}/results.parquet: {cache: false}
-      - reports/demo_heads/${profile}/run.json: {cache: false, persist: true}
-    metrics:
-      - reports/demo_heads/${profile}/metrics.json: {cache: false}
-    plots:
-      - reports/demo_heads/${profile}/plots: {cache: false}
-  demo_text_train:
-    desc: Tune on letters
-    cmd: ${launch} -m stages.demo_text.train ${profile}
-    deps: [data/assets/demo_file, models/demo_base/base]
-    params: ["demo_text.${profile}"]
-    outs: ["models/demo_tuned/${profile}"]
-  demo_text:
-    desc: Measure the loss
-    cmd: python -m stages.demo_text.evaluate ${profile}
-    deps: ["models/demo_tuned/${profile}", models/demo_base/base]
-    outs:
-      - reports/demo_text/${profile}/results.parquet: {cache: false}
-  catalog:
-    desc: Gather all reports
-    cmd: python -m stages.build_catalog
-    deps: [reports/demo_heads, reports/demo_text, data/demo_sums/README.md]
-    outs:
-      - catalog.duckdb: {cache: false, persist: true}
-"""
-
-LOCK = """schema: '2.0'
-stages:
-  fetch@demo_file:
-    cmd: python -m stages.fetch demo_file
-    deps:
-    - {path: stages/fetch.py, hash: md5, md5: '11111111111111111111111111111111', size: 10}
-    outs:
-    - {path: data/assets/demo_file, hash: md5, md5: 22222222222222222222222222222222.dir, size: 20, nfiles: 1}
-  model@demo_base:
-    cmd: python -m stages.base_model demo_base
-    deps:
-    - {path: data/assets/demo_file, hash: md5, md5: 22222222222222222222222222222222.dir, size: 20, nfiles: 1}
-    outs:
-    - {path: models/demo_base/base, hash: md5, md5: 33333333333333333333333333333333.dir, size: 30, nfiles: 1}
-  demo_heads_data:
-    cmd: python -m stages.demo_heads.dataset small
-    outs:
-    - {path: data/demo_sums/small, hash: md5, md5: 44444444444444444444444444444444.dir, size: 40, nfiles: 1}
-  demo_text_train:
-    cmd: python -m stages.demo_text.train small
-    outs:
-    - {path: models/demo_tuned/small, hash: md5, md5: 55555555555555555555555555555555.dir, size: 50, nfiles: 1}
-"""
-
-HEADS_QUERIES = """-- name: demo_worst_heads
--- title: Heads that matter most
--- description: Heads by the accuracy lost without them.
-SELECT profile, layer, head, "drop" FROM demo_heads.heads ORDER BY "drop" DESC, profile, layer, head;
-"""
-
 
 def make(root: Path) -> Path:
     """Write the demo project into the empty folder `root` and return it."""
-    for name, card in (("demo_heads", HEADS_CARD), ("demo_text", TEXT_CARD)):
+    for name, card in (("demo_heads", demo_texts.HEADS_CARD), ("demo_text", demo_texts.TEXT_CARD)):
         io.write_text(card, root / "stages" / name / "README.md")
     io.write_text("not a card", root / "stages/_template/README.md")
-    io.write_text(HEADS_QUERIES, root / "stages/demo_heads/queries.sql")
-    for folder, cards in (("data", DATA_CARDS), ("models", MODEL_CARDS)):
+    io.write_text(demo_texts.HEADS_QUERIES, root / "stages/demo_heads/queries.sql")
+    for folder, cards in (("data", demo_texts.DATA_CARDS), ("models", demo_texts.MODEL_CARDS)):
         for name, card in cards.items():
             io.write_text(card, root / folder / name / "README.md")
-    for name, text in (("params.yaml", PARAMS), ("dvc.yaml", DVC), ("dvc.lock", LOCK)):
+    for name, text in (("params.yaml", demo_texts.PARAMS), ("dvc.yaml", demo_texts.DVC), ("dvc.lock", demo_texts.LOCK)):
         io.write_text(text, root / name)
     _heads(root, "small", 0.9, 0.45)
     _heads(root, "full", 0.8, 0.1)
     _text(root)
     return root
+
+
+def change(root: Path, path: str, old: str, new: str) -> None:
+    """Replace a text in one of the project's files; the text must be there."""
+    text = (root / path).read_text(encoding="utf-8")
+    assert old in text, f"{path} does not hold {old!r}"
+    io.write_text(text.replace(old, new), root / path)
 
 
 def _heads(root: Path, profile: str, accuracy: float, drop: float) -> None:

@@ -36,12 +36,6 @@ kept
 """
 
 
-@pytest.fixture
-def con(demo_catalog):
-    with contextlib.closing(db.connect(demo_catalog)) as con:
-        yield con
-
-
 def test_the_generated_parts_are_made_new_and_the_rest_stays(con):
     made = readme.render(README, con, "README.md")
     assert made == readme.render(made, con, "README.md")

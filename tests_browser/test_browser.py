@@ -75,6 +75,9 @@ def test_from_the_overview_to_an_answer_in_sql(page, address):
     page.get_by_role("button", name="Run").click()
     expect(page.get_by_text("1 row,")).to_be_visible()
     expect(page.get_by_text("does not exist")).to_have_count(0)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    assert Path(download.value.path()).read_text().splitlines() == ["n", "9"]
 
 
 def test_the_address_of_a_system_can_be_shared(page, address):

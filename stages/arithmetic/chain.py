@@ -18,9 +18,19 @@ from stages.arithmetic.method import Neuron, lowest, pe_dag
 
 
 def chain(
-    v: View, run: Trace, read: Lens, tokenizer, tokens: list[str], prompt: int, neurons: list[Neuron], delta: list[float],
-    importance: list[float], heads: int = 3, positions: int = 3, shallow: int = 3,
-) -> tuple[list[dict], list[dict]]:  # fmt: skip
+    v: View,
+    run: Trace,
+    read: Lens,
+    tokenizer,
+    tokens: list[str],
+    prompt: int,
+    neurons: list[Neuron],
+    delta: list[float],
+    importance: list[float],
+    heads: int = 3,
+    positions: int = 3,
+    shallow: int = 3,
+) -> tuple[list[dict], list[dict]]:
     """Nodes and edges for one prompt. ``tokens`` names its positions; ``neurons`` are its CNA neurons with their ``delta`` and
     original Imp. Node: {node, stage, unit, layer, index, position, token, score_gate, score_up, score, top_tokens}; edge:
     {source, target, weight}. ``run`` must hold attention, over the forest whose ``prompt`` is explained."""
@@ -34,10 +44,21 @@ def chain(
     def add(stage: int, unit: str, layer: int, index: int, position: int, scores: list[float], total: float, reading: list[str]) -> str:
         name = f"{unit} {layer}_{index}" + (f" @{position}" if stage < 3 else "")
         if name not in {node["node"] for node in nodes}:
-            nodes.append({
-                "node": name, "stage": stage, "unit": unit, "layer": layer, "index": index, "position": position,
-                "token": tokens[position], "score_gate": scores[0], "score_up": scores[-1], "score": total, "top_tokens": " ".join(reading),
-            })  # fmt: skip
+            nodes.append(
+                {
+                    "node": name,
+                    "stage": stage,
+                    "unit": unit,
+                    "layer": layer,
+                    "index": index,
+                    "position": position,
+                    "token": tokens[position],
+                    "score_gate": scores[0],
+                    "score_up": scores[-1],
+                    "score": total,
+                    "top_tokens": " ".join(reading),
+                }
+            )
         return name
 
     last = len(tokens) - 1
@@ -64,9 +85,20 @@ def chain(
 
 
 def _before_the_head(
-    v: View, run: Trace, read: Lens, tokenizer, prompt: int, layer: int, head: int, root_keys: Tensor, target: str, add, edges: list[dict],
-    positions: int, shallow: int,
-) -> None:  # fmt: skip
+    v: View,
+    run: Trace,
+    read: Lens,
+    tokenizer,
+    prompt: int,
+    layer: int,
+    head: int,
+    root_keys: Tensor,
+    target: str,
+    add,
+    edges: list[dict],
+    positions: int,
+    shallow: int,
+) -> None:
     """Stages 2 and 1: the positions the head reads, and the shallow neurons it reads there."""
     path = _ancestors(run, prompt)
     moved = head_position_vectors(v, run, layer, prompt)[head][path]  # (T, d)

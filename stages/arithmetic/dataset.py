@@ -88,9 +88,17 @@ def pairs(op: str, digits: int, negative: bool = False) -> list[tuple[int, int]]
 def _row(split: str, template: str, op: str, digits: int, a: int, b: int, in_words: bool = False) -> dict:
     x, y = (words(a), words(b)) if in_words else (a, b)
     return {
-        "split": split, "operation": op, "template": template, "digits": digits, "form": "words" if in_words else "digits",
-        "a": a, "b": b, "prompt": render(template, op, x, y), "answer": str(compute(op, a, b)), "marks": marks(op, a, b),
-    }  # fmt: skip
+        "split": split,
+        "operation": op,
+        "template": template,
+        "digits": digits,
+        "form": "words" if in_words else "digits",
+        "a": a,
+        "b": b,
+        "prompt": render(template, op, x, y),
+        "answer": str(compute(op, a, b)),
+        "marks": marks(op, a, b),
+    }
 
 
 def build(p: Data, seed: int) -> pl.DataFrame:

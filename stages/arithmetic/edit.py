@@ -7,6 +7,8 @@ statistic needs no model run. Attribution is fp32 whatever the model's dtype.
 from __future__ import annotations
 
 import random
+import resource
+import time
 
 import polars as pl
 import torch
@@ -15,14 +17,14 @@ from catalog.anatomy import View, forest, forests, next_logprobs, view
 from catalog.attribution import Lens, Trace, lens, predicted, top_tokens, trace
 from catalog.errors import run
 from catalog.interventions import head_scan, random_neurons, scale_heads
-from catalog.io import atomic_dir, write_json, write_parquet
+from catalog.io import atomic_dir, write_json, write_parquet, write_safetensors
 from catalog.lm import load_lm, require_full
 from catalog.neurons import Geometry, comparative_neurons, geometry, likely_tokens
 from catalog.params import ROOT, profile_params
 from catalog.progress import progress
 from stages.arithmetic.chain import chain
 from stages.arithmetic.dataset import compute, pairs, render
-from stages.arithmetic.method import Case, Neuron, at_least, hidden_counts, is_concept, mask_out, masked_runs, verify_case
+from stages.arithmetic.method import Case, Neuron, at_least, concept, hidden_counts, mask_out, masked_runs, verify_case
 from stages.arithmetic.settings import Edit, Params, Row
 
 Tables = dict[str, list[pl.DataFrame]]
@@ -69,11 +71,15 @@ def scan(v: View, problems: pl.DataFrame, model: str, phase: str, heads: list[Ne
 
     with progress(_work(v, problems, heads), f"{model}: {phase} of {len(heads)} heads", "layer") as advance:
         out = head_scan(v, problems["ids"].to_list(), read, heads=heads, progress=lambda work: _advancing(work, advance))
-    repeated = pl.DataFrame(heads, schema=["layer", "head"], orient="row").join(problems.select("id", "operation", "template", "digits"), how="cross")
+    repeated = pl.DataFrame(heads, schema=["layer", "head"], orient="row").join(
+        problems.select("id", "operation", "template", "digits"), how="cross"
+    )
     return repeated.with_columns(
-        pl.lit(model).alias("model"), pl.lit(phase).alias("phase"), logprob=pl.Series(out[..., 0].flatten().tolist()),
+        pl.lit(model).alias("model"),
+        pl.lit(phase).alias("phase"),
+        logprob=pl.Series(out[..., 0].flatten().tolist()),
         correct=pl.Series((out[..., 1].flatten() > 0.5).tolist()),
-    )  # fmt: skip
+    )
 
 
 def _work(v: View, problems: pl.DataFrame, heads: list[Neuron]) -> int:
@@ -105,7 +111,7 @@ def study_row(row: Row, problems: pl.DataFrame, p: Edit, seed: int, profile: str
         | ((pl.col("split") == "study") & (pl.col("template") == row.study_template))
         | ((pl.col("split") == "scan") & (pl.col("template") == row.scan_template) & (pl.col("digits") == row.scan_digits))
     )
-    problems = tokenised(tokenizer, row, problems.filter(wanted), seed)
+    problems = tokenised(tokenizer, row, problems.filter(wanted & pl.col("operation").is_in(row.operations)), seed)
     base = predictions(v, problems, row.model)
     out["predictions"].append(base)
 
@@ -118,7 +124,9 @@ def study_row(row: Row, problems: pl.DataFrame, p: Edit, seed: int, profile: str
     digits = problems.filter((pl.col("split") == "eval") & (pl.col("form") == "digits"))
     confirmed = scan(v, digits, row.model, "confirm", best + control)
     out["heads"] += [scanned, confirmed]
-    effects = head_effects(base, confirmed.join(pl.DataFrame(best, schema=["layer", "head"], orient="row"), on=["layer", "head"]), ["operation"])
+    effects = head_effects(
+        base, confirmed.join(pl.DataFrame(best, schema=["layer", "head"], orient="row"), on=["layer", "head"]), ["operation"]
+    )
     heads = {op: effects.filter(pl.col("operation") == op).select("layer", "head").row(0) for op in row.operations}
 
     if "memorise" in row.experiments:
@@ -136,7 +144,9 @@ def study_row(row: Row, problems: pl.DataFrame, p: Edit, seed: int, profile: str
     if "memorise" in row.experiments:
         out["memorise"].append(memorise(v, problems, row, heads))
     if "hidden" in row.experiments:
-        hidden(v, context[1], tokenizer, row.model, [c for _, _, c in cases], p, generator, out)
+        ops = [op for _, op, _ in cases]
+        some = [case for i, (_, op, case) in enumerate(cases) if ops[:i].count(op) < p.hidden_cases]
+        hidden(v, context[1], tokenizer, row.model, some, p, generator, out)
     if "chain" in row.experiments:
         first = {op: name for name, op, _ in reversed(cases)}
         for op, name in sorted(first.items()):
@@ -172,21 +182,44 @@ def cna(v: View, tokenizer, row: Row, problems: pl.DataFrame, heads: dict[str, N
                 neurons = list(zip(top.layer.tolist(), top.index.tolist(), strict=True))
                 subvalues = torch.stack([top.coef[0, r] * v.values(layer)[:, k] for r, (layer, k) in enumerate(neurons[:10])])
                 reading = [" ".join(t) for t in top_tokens(read, tokenizer, subvalues, 8)]
-                out["cna"].append(pl.DataFrame({
-                    "model": row.model, "operation": op, "case": name, "head_layer": head[0], "head": head[1],
-                    "rank": list(range(1, len(neurons) + 1)), "layer": top.layer.tolist(), "index": top.index.tolist(),
-                    "imp_orig": top.imp[0].tolist(), "imp_int": top.imp[1].tolist(), "delta": top.score.tolist(),
-                    "coef_orig": top.coef[0].tolist(), "coef_int": top.coef[1].tolist(),
-                    "top_tokens": reading + [""] * (len(neurons) - len(reading)),
-                    "proven": [r < top.certified for r in range(len(neurons))], "evaluated": top.evaluated,
-                }))  # fmt: skip
-                if "certify" in row.experiments and i == 0:
+                out["cna"].append(
+                    pl.DataFrame(
+                        {
+                            "model": row.model,
+                            "operation": op,
+                            "case": name,
+                            "head_layer": head[0],
+                            "head": head[1],
+                            "rank": list(range(1, len(neurons) + 1)),
+                            "layer": top.layer.tolist(),
+                            "index": top.index.tolist(),
+                            "imp_orig": top.imp[0].tolist(),
+                            "imp_int": top.imp[1].tolist(),
+                            "delta": top.score.tolist(),
+                            "coef_orig": top.coef[0].tolist(),
+                            "coef_int": top.coef[1].tolist(),
+                            "top_tokens": reading + [""] * (len(neurons) - len(reading)),
+                            "proven": [r < top.certified for r in range(len(neurons))],
+                            "evaluated": top.evaluated,
+                        }
+                    )
+                )
+                if "certify" in row.experiments and name == next(iter(sets), name):  # the model's first case
                     full = comparative_neurons(v, original, headless, read, i, targets[i], p.set_sizes[0], geo)
                     same = set(zip(full.layer.tolist(), full.index.tolist(), strict=True)) & set(neurons)
-                    out["certify"].append(pl.DataFrame({
-                        "model": row.model, "operation": op, "case": name, "k": len(neurons), "evaluated_limited": top.evaluated,
-                        "evaluated_certified": full.evaluated, "recall": len(same) / len(neurons),
-                    }))  # fmt: skip
+                    out["certify"].append(
+                        pl.DataFrame(
+                            {
+                                "model": row.model,
+                                "operation": op,
+                                "case": name,
+                                "k": len(neurons),
+                                "evaluated_limited": top.evaluated,
+                                "evaluated_certified": full.evaluated,
+                                "recall": len(same) / len(neurons),
+                            }
+                        )
+                    )
                 at = original.last[i]
                 case = Case(problem["ids"], problem["answers"][0], original.coef[:, at], headless.coef[:, at], neurons, top.imp[0].tolist())
                 cases.append((name, op, case))
@@ -209,10 +242,16 @@ def memorise(v: View, problems: pl.DataFrame, row: Row, heads: dict[str, Neuron]
     for problem in problems.filter((pl.col("split") == "study") & (pl.col("digits") == 2)).iter_rows(named=True):
         for place, mark in enumerate(problem["marks"]):
             prompts.append(problem["ids"] + problem["answers"][:place])
-            rows.append({
-                "model": row.model, "operation": problem["operation"], "id": problem["id"], "place": place,
-                "type": "memorise" if mark == "m" else "change-one", "gold": problem["answers"][place],
-            })  # fmt: skip
+            rows.append(
+                {
+                    "model": row.model,
+                    "operation": problem["operation"],
+                    "id": problem["id"],
+                    "place": place,
+                    "type": "memorise" if mark == "m" else "change-one",
+                    "gold": problem["answers"][place],
+                }
+            )
     table = pl.DataFrame(rows)
     table = table.with_columns(before=pl.Series(_right(next_logprobs(v, prompts), rows)))
     after = [False] * len(rows)
@@ -233,13 +272,10 @@ def hidden(v: View, read: Lens, tokenizer, model: str, cases: list[Case], p: Edi
     """Count concepts of shallow neurons, then zero each hidden-interpretable set and a random one of the same size."""
     until = round(p.hidden_until * v.n_layers)
     layers = list(range(until))
-    maps = sorted({round(i * until / max(1, p.hidden_maps - 1)) for i in range(p.hidden_maps)})
     vocabulary = min(p.hidden_vocabulary, read.unembed.shape[0])
-    texts = [tokenizer.decode([i]) for i in range(vocabulary)]
-    concept = torch.zeros(read.unembed.shape[0], dtype=torch.bool, device=v.device)
-    concept[:vocabulary] = torch.tensor([is_concept(text) for text in texts], device=v.device)
-    with progress(len(layers) * len(maps), f"{model}: hidden-interpretable scan", "layer") as advance:
-        counts = hidden_counts(v, read, layers, maps, concept, vocabulary, p.hidden_top, advance)
+    concepts = torch.tensor([concept(tokenizer.decode([i])) for i in range(vocabulary)], device=v.device)
+    with progress(len(layers) * len(p.hidden_maps), f"{model}: hidden-interpretable scan", "layer") as advance:
+        counts = hidden_counts(v, read, layers, list(p.hidden_maps), concepts, p.hidden_top, advance)
     plans: list[tuple[int, bool, int, torch.Tensor]] = []
     for m in p.hidden_counts:
         chosen = [(layers[i], k) for i, k in at_least(counts, m).nonzero().tolist()]
@@ -248,14 +284,26 @@ def hidden(v: View, read: Lens, tokenizer, model: str, cases: list[Case], p: Edi
     for number, case in enumerate(cases):
         logp, _ = masked_runs(v, case.prompt, torch.stack([plan[3] for plan in plans]))
         right = (logp.argmax(-1) == case.answer).tolist()
-        out["hidden"].append(pl.DataFrame({
-            "model": model, "case": number, "m": [x[0] for x in plans], "control": [x[1] for x in plans], "count": [x[2] for x in plans],
-            "total": len(layers) * v.n_ffn, "concepts": int(concept.sum()), "maps": len(maps), "correct": right,
-            "logprob": logp[:, case.answer].tolist(),
-        }))  # fmt: skip
+        out["hidden"].append(
+            pl.DataFrame(
+                {
+                    "model": model,
+                    "case": number,
+                    "m": [x[0] for x in plans],
+                    "control": [x[1] for x in plans],
+                    "count": [x[2] for x in plans],
+                    "total": len(layers) * v.n_ffn,
+                    "concepts": int((concepts > 0).sum()),
+                    "maps": len(p.hidden_maps),
+                    "correct": right,
+                    "logprob": logp[:, case.answer].tolist(),
+                }
+            )
+        )
 
 
 def main(profile: str) -> None:
+    started = time.perf_counter()
     params = profile_params(Params, "arithmetic", profile)
     problems = pl.read_parquet(ROOT / "data" / "arithmetic" / profile / "problems.parquet")
     names = "predictions heads cna verify memorise hidden chain chain_edges certify".split()
@@ -265,6 +313,12 @@ def main(profile: str) -> None:
         for name in names:
             write_parquet(pl.concat(out[name]) if out[name] else pl.DataFrame(), folder / f"{name}.parquet")
         write_json(sets, folder / "neurons.json")
+        # The same sets as tensors of (layer, index) rows, best first: what an editor of the model loads.
+        tensors = {f"{model}/{case}": torch.tensor(found["neurons"]) for model, s in sets.items() for case, found in s["cases"].items()}
+        write_safetensors(tensors, folder / "neurons.safetensors")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+    facts = {"seconds": round(time.perf_counter() - started, 1), "peak_memory_mb": round(peak)}
+    write_json(facts, ROOT / "models" / "arithmetic_neurons" / f"{profile}.run.json")
 
 
 if __name__ == "__main__":

@@ -23,26 +23,36 @@ from catalog.interventions import scaled_inputs
 
 Neuron = tuple[int, int]
 
-NUMBER_WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
-    "nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion dozen half third quarter "
-    "first second fourth fifth sixth seventh eighth ninth tenth once twice thrice double triple single pair"
-).split()
-OPERATION_WORDS = (
-    "plus minus times divided sum sums difference product quotient ratio add adds added adding addition subtract subtracts subtracted "
-    "subtracting subtraction multiply multiplies multiplied multiplying multiplication divide divides dividing division "
-    "equal equals total number numbers digit digits numeral numeric count math arithmetic + - * / × ÷ = ± % √"
-).split()
+# One line a concept: the words and signs that stand for it. The paper's list and matching rule are not available; this one is ours.
+CONCEPTS = [
+    *(
+        f"{n} {word}".split()
+        for n, word in enumerate(
+            "zero one|first|once|single two|second|twice|double|pair|half three|third|thrice|triple four|fourth|quarter five|fifth "
+            "six|sixth seven|seventh eight|eighth nine|ninth ten|tenth eleven twelve|dozen thirteen fourteen fifteen sixteen "
+            "seventeen eighteen nineteen twenty".replace("|", "_").split()
+        )
+    ),
+    *(f"{10 * n} {word}".split() for n, word in enumerate("thirty forty fifty sixty seventy eighty ninety".split(), 3)),
+    "100 hundred hundreds".split(),
+    "1000 thousand thousands".split(),
+    "million millions".split(),
+    "billion billions".split(),
+    "+ plus sum sums add adds added adding addition total totals".split(),
+    "- minus subtract subtracts subtracted subtracting subtraction difference differences".split(),
+    "* × times product multiply multiplies multiplied multiplying multiplication".split(),
+    "/ ÷ divide divides divided dividing division quotient ratio".split(),
+    "= equal equals".split(),
+    "number numbers numeric numeral numerals".split(),
+    "digit digits".split(),
+    "math mathematics arithmetic".split(),
+]
+_CONCEPT = {word: i for i, line in enumerate(CONCEPTS, 1) for entry in line for word in entry.split("_")}
 
 
-def is_concept(token: str) -> bool:
-    """Whether a vocabulary entry stands for a number or an operation: all digits, or a listed word or sign, case and spaces
-    aside. The paper's list and matching rule are not available; this one is ours."""
-    text = token.strip().lower()
-    return text.isdecimal() or text in _CONCEPTS
-
-
-_CONCEPTS = set(NUMBER_WORDS) | set(OPERATION_WORDS)
+def concept(token: str) -> int:
+    """Number (from 1) of the number or operation concept a vocabulary entry stands for, case and spaces aside; 0: none."""
+    return _CONCEPT.get(token.strip().lower(), 0)
 
 
 def relative(before: float, after: float) -> float | None:
@@ -163,10 +173,16 @@ def verify_case(v: View, case: Case, sizes: tuple[int, ...], start: int, generat
     logp, coefficients = masked_runs(v, case.prompt, torch.stack([plan[3] for plan in plans]))
     for i, (size, protocol, control, _, watched) in enumerate(plans):
         drop = coefficient_drop(case.coef, coefficients[i], watched) if protocol == "lowest" else None
-        rows.append({
-            "size": size, "protocol": protocol, "control": control, "correct": bool(logp[i].argmax() == case.answer),
-            "logprob": float(logp[i, case.answer]), "coef_drop": drop,
-        })  # fmt: skip
+        rows.append(
+            {
+                "size": size,
+                "protocol": protocol,
+                "control": control,
+                "correct": bool(logp[i].argmax() == case.answer),
+                "logprob": float(logp[i, case.answer]),
+                "coef_drop": drop,
+            }
+        )
     return rows
 
 
@@ -174,24 +190,25 @@ def verify_case(v: View, case: Case, sizes: tuple[int, ...], start: int, generat
 
 
 @torch.inference_mode()
-def hidden_counts(v: View, read: Lens, layers: list[int], maps: list[int], concept: Tensor, vocabulary: int, top: int, advance) -> Tensor:
-    """For every FFN neuron of ``layers``, the largest number of concept tokens among the ``top`` first of its value vector read
-    through ``W_U W_O W_V`` of any attention layer in ``maps``: (len(layers), N), int32.
+def hidden_counts(v: View, read: Lens, layers: list[int], maps: list[int], concepts: Tensor, top: int, advance) -> Tensor:
+    """For every FFN neuron of ``layers``, the largest number of distinct concepts among the ``top`` first tokens of its value
+    vector read through ``W_U W_O W_V`` of any attention layer in ``maps``: (len(layers), N), int32.
 
-    ``concept`` (V,) bool; token ids below ``vocabulary`` compete. W_O W_V has rank at most G*d_h (the key-value width), so
-    the vocabulary side is folded once a map: (V, G*d_h) instead of (V, d)."""
+    ``concepts`` (V',) of :func:`concept`; the first V' tokens of the vocabulary compete. W_O W_V has rank at most G*d_h (the
+    key-value width), so the vocabulary side is folded once a map: (V', G*d_h) instead of (V', d)."""
     best = torch.zeros(len(layers), v.n_ffn, dtype=torch.int32, device=read.unembed.device)
-    marked = concept[:vocabulary]
     for through in maps:
         group = v.n_heads // v.n_kv
         out = v.o_weight(through).unflatten(-1, (v.n_kv, group, v.d_head)).sum(2).flatten(1)  # (d, G*d_h): heads of a group add up
-        vocab = read.unembed[:vocabulary] @ read.fold(out.T).T
+        vocab = read.unembed[: len(concepts)] @ read.fold(out.T).T
         for row, layer in enumerate(layers):
             value = v.v_weight(through) @ v.values(layer)  # (G*d_h, N)
             for start in range(0, v.n_ffn, 2048):
                 piece = value[:, start : start + 2048]
                 logits = piece.T @ vocab.T
-                count = marked[logits.topk(top).indices].sum(-1).int()
+                seen = concepts[logits.topk(top).indices].sort(-1).values
+                fresh = (seen[:, 1:] != seen[:, :-1]) & (seen[:, 1:] > 0)
+                count = (fresh.sum(-1) + (seen[:, 0] > 0)).int()
                 best[row, start : start + 2048] = torch.maximum(best[row, start : start + 2048], count)
             advance()
     return best

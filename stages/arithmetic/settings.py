@@ -47,10 +47,11 @@ class Edit:
     bound_tokens: int  # tokens on which the bound of CNA is exact
     deep_from: float  # "keep" prunes layers from this share of the depth on
     hidden_until: float  # shallow neurons: layers below this share of the depth
-    hidden_maps: int  # attention layers whose W_O W_V reads them, evenly spaced from 0 to that depth
+    hidden_maps: tuple[int, ...]  # attention layers whose W_O W_V reads them
     hidden_vocabulary: int  # token ids below this compete for the top
     hidden_top: int
     hidden_counts: tuple[int, ...]  # M
+    hidden_cases: int  # cases per operation on which each hidden-interpretable set is zeroed
     decimals: int | None  # 4: round scores before sorting, as the authors' code; null: no rounding
 
 

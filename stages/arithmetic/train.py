@@ -100,9 +100,17 @@ def right(v: View, cached: list[Stream], start: int, gold: list[int]) -> pl.Data
 def settings(p: Train, layer: int, rate: float, seed: int) -> Settings:
     """A LoRA of q, k, v and o of one layer."""
     return Settings(
-        epochs=p.epochs, batch_size=p.batch_size, learning_rate=rate, lora_rank=p.rank, lora_alpha=p.alpha, lora_layers=(layer,),
-        log_steps=1, save_steps=5, row_tokens=256, seed=seed,
-    )  # fmt: skip
+        epochs=p.epochs,
+        batch_size=p.batch_size,
+        learning_rate=rate,
+        lora_rank=p.rank,
+        lora_alpha=p.alpha,
+        lora_layers=(layer,),
+        log_steps=1,
+        save_steps=5,
+        row_tokens=256,
+        seed=seed,
+    )
 
 
 class Bench:
@@ -127,7 +135,12 @@ class Bench:
         self.info: list[dict] = []
 
     def note(self, variant: str, layer: int | None, rate: float | None, scored: pl.DataFrame) -> None:
-        labels = {"model": pl.lit(self.name), "variant": pl.lit(variant), "layer": pl.lit(layer, pl.Int32), "rate": pl.lit(rate, pl.Float64)}
+        labels = {
+            "model": pl.lit(self.name),
+            "variant": pl.lit(variant),
+            "layer": pl.lit(layer, pl.Int32),
+            "rate": pl.lit(rate, pl.Float64),
+        }
         self.results.append(self.test.select("id", "operation", "template").with_columns(scored["correct"], scored["logprob"], **labels))
 
     def untuned(self, variant: str) -> None:
@@ -187,7 +200,9 @@ def compare(bench: Bench, prompts: list[list[int]], s: Settings, tensors: dict[s
     return [list(zip(top.layer.tolist(), top.index.tolist(), strict=True)) for top in tops]
 
 
-def coefficient_table(bench: Bench, prompts: list[list[int]], sets: list[list[Neuron]], runs: dict, p: Train, label: str) -> list[pl.DataFrame]:
+def coefficient_table(
+    bench: Bench, prompts: list[list[int]], sets: list[list[Neuron]], runs: dict, p: Train, label: str
+) -> list[pl.DataFrame]:
     """Coefficients of each prompt's neurons in the base model and under every LoRA of the sweep."""
     tree = forest(prompts, bench.v.device)
     base = trace(bench.v, tree)
@@ -196,11 +211,22 @@ def coefficient_table(bench: Bench, prompts: list[list[int]], sets: list[list[Ne
         with lora(bench.model, settings(p, layer, rate, bench.seed), tensors):
             tuned = trace(bench.v, tree)
         for i, neurons in enumerate(sets):
-            out.append(pl.DataFrame({
-                "model": bench.name, "lora_layer": layer, "rate": rate, "set": label, "case": i, "rank": list(range(1, len(neurons) + 1)),
-                "layer": [n[0] for n in neurons], "index": [n[1] for n in neurons],
-                "coef_base": coefficients_of(base, i, neurons), "coef_tuned": coefficients_of(tuned, i, neurons),
-            }))  # fmt: skip
+            out.append(
+                pl.DataFrame(
+                    {
+                        "model": bench.name,
+                        "lora_layer": layer,
+                        "rate": rate,
+                        "set": label,
+                        "case": i,
+                        "rank": list(range(1, len(neurons) + 1)),
+                        "layer": [n[0] for n in neurons],
+                        "index": [n[1] for n in neurons],
+                        "coef_base": coefficients_of(base, i, neurons),
+                        "coef_tuned": coefficients_of(tuned, i, neurons),
+                    }
+                )
+            )
     return out
 
 

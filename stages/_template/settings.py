@@ -1,0 +1,23 @@
+"""Parameters as `params.yaml` gives them: one group a stage, so that a change re-runs no more than it must."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Data:
+    """Lines to generate."""
+
+    train: int  # lines
+    test: int  # lines
+    words: int  # words in a line
+
+
+@dataclass(frozen=True)
+class Params:
+    """Block ``_template.<profile>``."""
+
+    data: Data
+    smoothing: float  # pseudo-count added to every symbol in every context
+    seed: int  # the project's, from the top of params.yaml
