@@ -15,11 +15,11 @@ import torch
 
 from catalog.anatomy import View, forest, forests, next_logprobs, view
 from catalog.attribution import Lens, Trace, lens, predicted, top_tokens, trace
-from catalog.errors import run
+from catalog.errors import CatalogError, run
 from catalog.interventions import head_scan, random_neurons, scale_heads
 from catalog.io import atomic_dir, write_json, write_parquet, write_safetensors
 from catalog.lm import load_lm, require_full
-from catalog.neurons import Geometry, comparative_neurons, geometry, likely_tokens
+from catalog.neurons import Top, comparative_neurons, geometry, likely_tokens
 from catalog.params import ROOT, profile_params
 from catalog.progress import progress
 from stages.arithmetic.chain import chain
@@ -134,7 +134,7 @@ def study_row(row: Row, problems: pl.DataFrame, p: Edit, seed: int, profile: str
             own = problems.filter((pl.col("split") == "study") & (pl.col("operation") == op))
             out["heads"].append(scan(v, own, row.model, "study", [head]))
 
-    sets, cases, context = cna(v, tokenizer, row, problems.join(base.select("id", "correct"), on="id"), heads, p, out)
+    sets, cases, read = cna(v, tokenizer, row, problems.join(base.select("id", "correct"), on="id"), heads, p, out)
     start = round(p.deep_from * v.n_layers)
     with progress(len(cases), f"{row.model}: verification", "case") as advance:
         for name, op, case in cases:
@@ -146,11 +146,11 @@ def study_row(row: Row, problems: pl.DataFrame, p: Edit, seed: int, profile: str
     if "hidden" in row.experiments:
         ops = [op for _, op, _ in cases]
         some = [case for i, (_, op, case) in enumerate(cases) if ops[:i].count(op) < p.hidden_cases]
-        hidden(v, context[1], tokenizer, row.model, some, p, generator, out)
+        hidden(v, read, tokenizer, row.model, some, p, generator, out)
     if "chain" in row.experiments:
         first = {op: name for name, op, _ in reversed(cases)}
         for op, name in sorted(first.items()):
-            nodes, edges = explain(v, tokenizer, context, sets[name], name)
+            nodes, edges = explain(v, tokenizer, sets[name])
             labels = {"model": pl.lit(row.model), "operation": pl.lit(op), "case": pl.lit(name)}
             out["chain"].append(pl.DataFrame(nodes).with_columns(**labels))
             out["chain_edges"].append(pl.DataFrame(edges).with_columns(**labels))
@@ -159,11 +159,10 @@ def study_row(row: Row, problems: pl.DataFrame, p: Edit, seed: int, profile: str
 
 
 def cna(v: View, tokenizer, row: Row, problems: pl.DataFrame, heads: dict[str, Neuron], p: Edit, out: Tables):
-    """CNA of every case: the first ``p.cases`` one-digit study problems per operation that the model gets right."""
+    """CNA of every case: the first ``p.cases`` one-digit study problems per operation that the model gets right. Returns the
+    neuron sets by case, the cases for verification, and a lens."""
     answered = problems.filter((pl.col("split") == "study") & (pl.col("digits") == 1) & pl.col("correct"))
-    sets: dict[str, dict] = {}
-    cases: list[tuple[str, str, Case]] = []
-    context: tuple[Trace, Lens, list, Geometry] | None = None
+    runs: dict[str, tuple[pl.DataFrame, Trace, Trace]] = {}
     for op, head in heads.items():
         mine = answered.filter(pl.col("operation") == op).head(p.cases)
         if mine.is_empty():
@@ -171,65 +170,59 @@ def cna(v: View, tokenizer, row: Row, problems: pl.DataFrame, heads: dict[str, N
         tree = forest(mine["ids"].to_list(), v.device)
         original = trace(v, tree)
         with scale_heads(v, [head]):
-            headless = trace(v, tree)
-        read = lens(v, original)
-        targets = predicted(original, read).tolist()
-        geo = geometry(v, read, likely_tokens(v, [original, headless], read, p.bound_tokens))
-        with progress(len(mine), f"{row.model}: CNA {op}", "case") as advance:
+            runs[op] = (mine, original, trace(v, tree))
+    if not runs:
+        raise CatalogError(f"{row.model} answers no one-digit problem right; choose another study_template or more shots in params.yaml.")
+    reads = {op: lens(v, original) for op, (_, original, _) in runs.items()}
+    likely = [likely_tokens(v, [original, headless], reads[op], p.bound_tokens // len(runs)) for op, (_, original, headless) in runs.items()]
+    geo = geometry(v, next(iter(reads.values())), torch.cat(likely).unique())  # weights only: one for all cases
+    sets: dict[str, dict] = {}
+    cases: list[tuple[str, str, Case]] = []
+    with progress(sum(len(mine) for mine, _, _ in runs.values()), f"{row.model}: CNA", "case") as advance:
+        for op, (mine, original, headless) in runs.items():
+            targets = predicted(original, reads[op]).tolist()
             for i, problem in enumerate(mine.iter_rows(named=True)):
                 name = f"{problem['a']}{op}{problem['b']}"
-                top = comparative_neurons(v, original, headless, read, i, targets[i], p.set_sizes[0], geo, p.cna_limit, p.decimals)
+                pair = (v, original, headless, reads[op], i, targets[i], p.set_sizes[0], geo)
+                top = comparative_neurons(*pair, p.cna_limit, p.decimals)
                 neurons = list(zip(top.layer.tolist(), top.index.tolist(), strict=True))
-                subvalues = torch.stack([top.coef[0, r] * v.values(layer)[:, k] for r, (layer, k) in enumerate(neurons[:10])])
-                reading = [" ".join(t) for t in top_tokens(read, tokenizer, subvalues, 8)]
-                out["cna"].append(
-                    pl.DataFrame(
-                        {
-                            "model": row.model,
-                            "operation": op,
-                            "case": name,
-                            "head_layer": head[0],
-                            "head": head[1],
-                            "rank": list(range(1, len(neurons) + 1)),
-                            "layer": top.layer.tolist(),
-                            "index": top.index.tolist(),
-                            "imp_orig": top.imp[0].tolist(),
-                            "imp_int": top.imp[1].tolist(),
-                            "delta": top.score.tolist(),
-                            "coef_orig": top.coef[0].tolist(),
-                            "coef_int": top.coef[1].tolist(),
-                            "top_tokens": reading + [""] * (len(neurons) - len(reading)),
-                            "proven": [r < top.certified for r in range(len(neurons))],
-                            "evaluated": top.evaluated,
-                        }
-                    )
-                )
-                if "certify" in row.experiments and name == next(iter(sets), name):  # the model's first case
-                    full = comparative_neurons(v, original, headless, read, i, targets[i], p.set_sizes[0], geo)
-                    same = set(zip(full.layer.tolist(), full.index.tolist(), strict=True)) & set(neurons)
-                    out["certify"].append(
-                        pl.DataFrame(
-                            {
-                                "model": row.model,
-                                "operation": op,
-                                "case": name,
-                                "k": len(neurons),
-                                "evaluated_limited": top.evaluated,
-                                "evaluated_certified": full.evaluated,
-                                "recall": len(same) / len(neurons),
-                            }
-                        )
-                    )
+                out["cna"].append(cna_table(v, reads[op], tokenizer, top, row.model, op, name, heads[op]))
+                if "certify" in row.experiments and not sets:
+                    out["certify"].append(certified(comparative_neurons(*pair), top, row.model, op, name))
                 at = original.last[i]
-                case = Case(problem["ids"], problem["answers"][0], original.coef[:, at], headless.coef[:, at], neurons, top.imp[0].tolist())
+                importance = top.imp[0].tolist()
+                case = Case(problem["ids"], problem["answers"][0], original.coef[:, at], headless.coef[:, at], neurons, importance)
                 cases.append((name, op, case))
-                sets[name] = {"neurons": neurons, "delta": top.score.tolist(), "imp": top.imp[0].tolist(), "ids": problem["ids"]}
+                sets[name] = {"neurons": neurons, "delta": top.score.tolist(), "imp": importance, "ids": problem["ids"]}
                 advance()
-        context = (original, read, mine["ids"].to_list(), geo)
-    return sets, cases, context
+    return sets, cases, next(iter(reads.values()))
 
 
-def explain(v: View, tokenizer, context, found: dict, name: str) -> tuple[list[dict], list[dict]]:
+def cna_table(v: View, read: Lens, tokenizer, top: Top, model: str, op: str, case: str, head: Neuron) -> pl.DataFrame:
+    """One case's neurons as rows; what they promote is read for the first ten."""
+    ids = list(zip(top.layer[:10].tolist(), top.index[:10].tolist(), strict=True))
+    subvalues = torch.stack([top.coef[0, rank] * v.values(layer)[:, k] for rank, (layer, k) in enumerate(ids)])
+    reading = [" ".join(tokens) for tokens in top_tokens(read, tokenizer, subvalues, 8)]
+    count = len(top.layer)
+    return pl.DataFrame(
+        {
+            "model": model, "operation": op, "case": case, "head_layer": head[0], "head": head[1], "rank": list(range(1, count + 1)),
+            "layer": top.layer.tolist(), "index": top.index.tolist(), "imp_orig": top.imp[0].tolist(), "imp_int": top.imp[1].tolist(),
+            "delta": top.score.tolist(), "coef_orig": top.coef[0].tolist(), "coef_int": top.coef[1].tolist(),
+            "top_tokens": reading + [""] * (count - len(reading)), "proven": [rank < top.certified for rank in range(count)],
+            "evaluated": top.evaluated,
+        }
+    )  # fmt: skip
+
+
+def certified(full: Top, limited: Top, model: str, op: str, case: str) -> pl.DataFrame:
+    """How much of the proven list the limited search has found."""
+    found = [set(zip(top.layer.tolist(), top.index.tolist(), strict=True)) for top in (full, limited)]
+    row = {"model": model, "operation": op, "case": case, "k": len(found[0]), "evaluated_limited": limited.evaluated}
+    return pl.DataFrame([row | {"evaluated_certified": full.evaluated, "recall": len(found[0] & found[1]) / len(found[0])}])
+
+
+def explain(v: View, tokenizer, found: dict) -> tuple[list[dict], list[dict]]:
     """The four-stage chain of one case, from its ten best CNA neurons."""
     attended = trace(v, forest([found["ids"]], v.device), attention=True)
     tokens = [tokenizer.decode(t) for t in found["ids"]]

@@ -242,16 +242,16 @@ def main(profile: str) -> None:
     chosen = runs[key] if key in runs else bench.tune("lora", *key)
     s = settings(p, *key, params.seed)
 
-    cases = solved(bench, problems, p.cna_cases)
-    tables = coefficient_table(bench, cases, compare(bench, cases, s, chosen, 50), runs, p, "lora")
+    cases = solved(bench, problems, max(p.cna_cases, p.prune_cases))
+    sets = compare(bench, cases, s, chosen, p.prune_top)
+    tables = coefficient_table(bench, cases[: p.cna_cases], [neurons[:50] for neurons in sets[: p.cna_cases]], runs, p, "lora")
     with_head = [found[p.model]["cases"][name] for name in sorted(found.get(p.model, {}).get("cases", {}))][: p.cna_cases]
     if with_head:
-        sets = [[tuple(n) for n in case["neurons"]] for case in with_head]
-        tables += coefficient_table(bench, [case["ids"] for case in with_head], sets, runs, p, "head")
+        known = [[tuple(n) for n in case["neurons"]] for case in with_head]
+        tables += coefficient_table(bench, [case["ids"] for case in with_head], known, runs, p, "head")
 
     deep = range(round(params.edit.deep_from * bench.v.n_layers), bench.v.n_layers)
-    sets = compare(bench, solved(bench, problems, p.prune_cases), s, chosen, p.prune_top)
-    kept = sorted({n for neurons in sets for n in neurons if n[0] in deep})
+    kept = sorted({n for neurons in sets[: p.prune_cases] for n in neurons if n[0] in deep})
     stray = random_neurons(len(kept), list(deep), bench.v.n_ffn, torch.Generator().manual_seed(params.seed))
     for variant, neurons in (("pruned", kept), ("random-pruned", stray)):
         with pruned(bench.v, neurons, deep):
