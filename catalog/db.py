@@ -78,7 +78,9 @@ def connect(path: Path | None = None, read_only: bool = True) -> duckdb.DuckDBPy
         raise CatalogError(
             f"{path.name} does not exist; build it from the committed reports with `dvc repro -s catalog`."
         )
-    config = {"enable_external_access": "false", "lock_configuration": "true"} if read_only else {}
+    # A query of anybody may take neither files nor all of the memory.
+    guarded = {"enable_external_access": "false", "lock_configuration": "true", "memory_limit": "1GB"}
+    config = guarded if read_only else {}
     try:
         return duckdb.connect(str(path), read_only=read_only, config=config)
     except duckdb.Error as error:

@@ -90,7 +90,10 @@ def _exact(v: View, read: Lens, runs: list[Bounds], target: int, flat: Tensor) -
     out = []
     for b in runs:
         t = b.t[layer, index][:, None]
-        out.append(t[:, 0] * projected[:, target] - torch.logsumexp(b.logp[layer].addcmul_(t, projected), -1))
+        # A few rows at a time stay in the processor's cache.
+        rows = zip(layer.split(8), t.split(8), projected.split(8), strict=True)
+        normaliser = torch.cat([torch.logsumexp(b.logp[at].addcmul_(scale, part), -1) for at, scale, part in rows])
+        out.append(t[:, 0] * projected[:, target] - normaliser)
     return torch.stack(out)
 
 

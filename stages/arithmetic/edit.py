@@ -174,7 +174,8 @@ def cna(v: View, tokenizer, row: Row, problems: pl.DataFrame, heads: dict[str, N
     if not runs:
         raise CatalogError(f"{row.model} answers no one-digit problem right; choose another study_template or more shots in params.yaml.")
     reads = {op: lens(v, original) for op, (_, original, _) in runs.items()}
-    likely = [likely_tokens(v, [original, headless], reads[op], p.bound_tokens // len(runs)) for op, (_, original, headless) in runs.items()]
+    share = p.bound_tokens // len(runs)
+    likely = [likely_tokens(v, [original, headless], reads[op], share) for op, (_, original, headless) in runs.items()]
     geo = geometry(v, next(iter(reads.values())), torch.cat(likely).unique())  # weights only: one for all cases
     sets: dict[str, dict] = {}
     cases: list[tuple[str, str, Case]] = []
