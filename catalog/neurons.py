@@ -25,7 +25,7 @@ TOLERANCE = 2e-5  # fp32 slack between a bound and a score: a bound must clear t
 
 
 @torch.inference_mode()
-def neuron_scores(v: View, run: Trace, read: Lens, targets: Tensor, layers: list[int] | None = None, chunk: int = 256) -> Tensor:
+def neuron_scores(v: View, run: Trace, read: Lens, targets: Tensor, layers: list[int] | None = None, chunk: int = 64) -> Tensor:
     """Exact Imp of every FFN neuron of ``layers`` (all): (P, len(layers), N). Prompts share the projections P."""
     layers = list(range(v.n_layers)) if layers is None else layers
     out = torch.empty(len(run.last), len(layers), v.n_ffn, device=read.unembed.device)

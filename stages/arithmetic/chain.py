@@ -111,6 +111,8 @@ def _before_the_head(
         scores = by_position[place].tolist()
         source = add(2, "position", layer, head, place, scores, sum(scores), top_tokens(read, tokenizer, moved[place][None], 5)[0])
         edges.append({"source": source, "target": target, "weight": sum(scores)})
+        if layer == 0:
+            continue  # no neuron lies before the first attention
         weight = run.probs[layer, head, run.last[prompt], node] / read.rms(run.x[layer, node])
         effective = (root_keys @ w_o @ w_v) * weight  # what one unit of residual at the position adds to the root's keys
         by_neuron = torch.stack([run.coef[i, node] * (effective @ v.values(i)) for i in range(layer)])  # (l, keys, N)

@@ -110,7 +110,7 @@ def build(p: Data, seed: int) -> pl.DataFrame:
         # Shared first operands keep the scan's prefix forest small; take those with enough second operands.
         firsts = sorted({a for a, _ in two_digit if sum(x == a for x, _ in two_digit) >= p.scan_per_operand})
         scan = []
-        for a in rng.sample(firsts, p.scan_first_operands):
+        for a in rng.sample(firsts, min(p.scan_first_operands, len(firsts))):
             scan += sorted(rng.sample([pair for pair in two_digit if pair[0] == a], p.scan_per_operand))
         rows += [_row("scan", t, op, 2, a, b) for t in p.scan_templates for a, b in scan]
         single = sorted(rng.sample(pairs(op, 1), min(len(pairs(op, 1)), len(scan))))
