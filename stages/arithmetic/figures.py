@@ -189,7 +189,7 @@ def verification(table: pl.DataFrame, model: str) -> dict:
 
 def sweep(table: pl.DataFrame, model: str) -> dict:
     """Accuracy after a LoRA on one layer, with intervals; the line is the base model."""
-    own = table.filter(pl.col("model") == model)
+    own = table.filter(pl.col("model") == model).sort("layer", "rate")
     x = _field("layer", "ordinal", "layer that has the LoRA", axis={"labelAngle": 0})
     scale = {"domain": [0, 1]}
     bars = {
