@@ -1,7 +1,7 @@
 """Side by side on one real LLM and one prompt: this project's attribution against the definition and against other ways to do it.
 
-    python benchmarks/attribution.py smollm2                  # everything
-    python benchmarks/attribution.py qwen_coder --layers 2    # the direct way on 2 layers only, times extrapolated
+    PYTHONPATH=. python benchmarks/attribution.py smollm2                  # everything
+    PYTHONPATH=. python benchmarks/attribution.py qwen_coder --layers 2    # the direct way on 2 layers only, times extrapolated
 
 (a) certified top-k FFN neurons of the whole model, and exact scores of all neurons; (b) the definition: one softmax over the whole
 vocabulary a neuron, batched by layer; (c) TransformerLens' nearest call, the neurons' direct logit attribution (it has no
