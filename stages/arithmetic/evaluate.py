@@ -102,20 +102,21 @@ def lora_sets(coefficients: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(parts).select("model", "set", "lora_layer", "rate", "size", "cases", "increase")
 
 
+def accuracies(scored: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """n, right, mean logprob, acc and its Wilson interval (ci_low, ci_high) for each group of scored problems."""
+    table = scored.group_by(keys).agg(pl.len().alias("n"), pl.col("correct").sum().alias("right"), pl.col("logprob").mean())
+    bounds = [wilson(k, n) for k, n in table.select("right", "n").iter_rows()]
+    return table.with_columns(
+        acc=pl.col("right") / pl.col("n"), ci_low=pl.Series([b[0] for b in bounds]), ci_high=pl.Series([b[1] for b in bounds])
+    )
+
+
 def lora_table(predictions: pl.DataFrame, p) -> pl.DataFrame:
     """Accuracy of the base model and of each LoRA on the test split, with a Wilson interval."""
     scored = predictions.filter(pl.col("variant").is_in(["base", "lora"]))
-    table = scored.group_by("model", "variant", "layer", "rate").agg(
-        pl.len().alias("n"), pl.col("correct").sum().alias("right"), pl.col("logprob").mean()
-    )
-    bounds = [wilson(k, n) for k, n in table.select("right", "n").iter_rows()]
-    return table.with_columns(
-        acc=pl.col("right") / pl.col("n"),
-        ci_low=pl.Series([b[0] for b in bounds]),
-        ci_high=pl.Series([b[1] for b in bounds]),
-        epochs=pl.lit(p.epochs),
-        rank=pl.lit(p.rank),
-    ).with_columns(layer=pl.col("layer").fill_null(-1), rate=pl.col("rate").fill_null(0.0))
+    table = accuracies(scored, ["model", "variant", "layer", "rate"])
+    table = table.with_columns(epochs=pl.lit(p.epochs), rank=pl.lit(p.rank))
+    return table.with_columns(layer=pl.col("layer").fill_null(-1), rate=pl.col("rate").fill_null(0.0))
 
 
 def prune_table(predictions: pl.DataFrame, facts: dict, model: str) -> pl.DataFrame:
@@ -149,11 +150,7 @@ def prune_table(predictions: pl.DataFrame, facts: dict, model: str) -> pl.DataFr
 def base_accuracy(base: pl.DataFrame) -> pl.DataFrame:
     """Accuracy of the untouched models by split, template, operation, digits and form, with a Wilson interval."""
     keys = ["model", "split", "template", "operation", "digits", "form"]
-    table = base.group_by(keys).agg(pl.len().alias("n"), pl.col("correct").sum().alias("right"), pl.col("logprob").mean())
-    bounds = [wilson(k, n) for k, n in table.select("right", "n").iter_rows()]
-    return table.with_columns(
-        acc=pl.col("right") / pl.col("n"), ci_low=pl.Series([b[0] for b in bounds]), ci_high=pl.Series([b[1] for b in bounds])
-    ).drop("right")
+    return accuracies(base, keys).drop("right")
 
 
 def paired(before: pl.Series, after: pl.Series) -> tuple[float, tuple[float, float]]:
