@@ -214,6 +214,19 @@ def run_blocks(v: View, hidden: Tensor, context: dict, start: int = 0, stop: int
     return hidden
 
 
+def finish_blocks(v: View, hidden: Tensor, context: dict, start: int, at: Tensor) -> Tensor:
+    """Final residual vectors (B, len(at), d) at positions ``at`` only, from the stream (B, S, d) entering layer ``start``.
+
+    Nothing reads the other positions of the last layer, so its feed-forward part runs on ``at`` alone."""
+    hidden = run_blocks(v, hidden, context, start, v.n_layers - 1)
+    block = v.blocks[-1]
+    if v.family == "gpt2":
+        hidden = (hidden + block.attn(block.ln_1(hidden), **context)[0])[:, at]
+        return hidden + block.mlp(block.ln_2(hidden))
+    hidden = (hidden + block.self_attn(block.input_layernorm(hidden), **context)[0])[:, at]
+    return hidden + block.mlp(block.post_attention_layernorm(hidden))
+
+
 def logits_at(v: View, hidden: Tensor) -> Tensor:
     """Next-token logits, fp32, (…, V), from final residual vectors (…, d)."""
     return v.model.get_output_embeddings()(v.final_norm(hidden)).float()
@@ -225,7 +238,7 @@ def next_logprobs(v: View, prompts: list[list[int]], max_positions: int = 768) -
     out: Tensor | None = None
     for group, tree in forests(prompts, max_positions, v.device):
         hidden, context = embed(v, tree)
-        logp = logits_at(v, run_blocks(v, hidden, context)[0, tree.last]).log_softmax(-1)
+        logp = logits_at(v, finish_blocks(v, hidden, context, 0, tree.last)[0]).log_softmax(-1)
         if out is None:
             out = torch.empty(len(prompts), logp.shape[-1], device=v.device)
         out[group] = logp

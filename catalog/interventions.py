@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from catalog.anatomy import View, embed, forests, logits_at, run_blocks
+from catalog.anatomy import View, embed, finish_blocks, forests, logits_at, run_blocks
 from catalog.errors import CatalogError
 
 
@@ -126,9 +126,8 @@ def head_scan(
                 head = heads[row][1]
                 mask[i, :, head * v.d_head : (head + 1) * v.d_head] = 0.0
             with scaled_inputs({v.o_proj(layer): mask}):
-                hidden = run_blocks(v, start.expand(len(chunk), -1, -1), context, layer, layer + 1)
-            hidden = run_blocks(v, hidden, context, layer + 1)
-            value = read(logits_at(v, hidden[:, tree.last]).log_softmax(-1), group)
+                hidden = finish_blocks(v, start.expand(len(chunk), -1, -1), context, layer, tree.last)
+            value = read(logits_at(v, hidden).log_softmax(-1), group)
             if out is None:
                 out = torch.empty(len(heads), len(prompts), *value.shape[2:], device=value.device, dtype=value.dtype)
             out[torch.tensor(chunk)[:, None], torch.tensor(group)] = value

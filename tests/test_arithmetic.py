@@ -202,6 +202,14 @@ def test_random_like_keeps_the_layers():
     assert [layer for layer, _ in other] == [3, 3, 5] and not set(own) & set(other) and len(set(other)) == 3
 
 
+@pytest.mark.parametrize(("columns", "k"), [(64, 3), (71, 5), (40, 12), (1000, 20)])
+def test_top_columns_are_those_of_a_whole_sort(columns, k):
+    scores = torch.randn(50, columns, generator=torch.Generator().manual_seed(columns))
+    scores[:, -1] = 9.0  # in the odd end of the row, where there is one
+    found = method.top_columns(scores, k, rows=8)
+    assert found.sort(-1).values.tolist() == scores.topk(k).indices.sort(-1).values.tolist()
+
+
 def test_hidden_counts_equal_the_direct_product(v):
     run = trace(v, forest([[3, 5, 7]]))
     read = lens(v, run)

@@ -101,8 +101,6 @@ def head_effects(base: pl.DataFrame, scanned: pl.DataFrame, by: list[str]) -> pl
 
 def study_row(row: Row, problems: pl.DataFrame, p: Edit, seed: int, profile: str, out: Tables) -> dict:
     """Every experiment of one model; tables are appended to ``out``. Returns its neuron sets."""
-    if profile == "full":
-        require_full(row.model)
     model, tokenizer = load_lm(row.model, dtype="float32" if profile == "small" else None)
     v = view(model)
     generator = torch.Generator().manual_seed(seed)
@@ -299,6 +297,9 @@ def hidden(v: View, read: Lens, tokenizer, model: str, cases: list[Case], p: Edi
 def main(profile: str) -> None:
     started = time.perf_counter()
     params = profile_params(Params, "arithmetic", profile)
+    if profile == "full":  # before any work
+        for row in params.edit.rows:
+            require_full(row.model)
     problems = pl.read_parquet(ROOT / "data" / "arithmetic" / profile / "problems.parquet")
     names = "predictions heads cna verify memorise hidden chain chain_edges certify".split()
     out: Tables = {name: [] for name in names}

@@ -117,8 +117,6 @@ class Bench:
     """One loaded model with its training examples and test problems."""
 
     def __init__(self, name: str, problems: pl.DataFrame, p: Train, seed: int, profile: str):
-        if profile == "full":
-            require_full(name)
         self.name, self.p, self.seed, self.profile = name, p, seed, profile
         self.model, self.tokenizer = load_lm(name, dtype="float32" if profile == "small" else None)
         self.v = view(self.model)
@@ -233,6 +231,9 @@ def coefficient_table(
 def main(profile: str) -> None:
     params = profile_params(Params, "arithmetic", profile)
     p = params.train
+    if profile == "full":  # before any work
+        for name in (p.model, p.second_model):
+            require_full(name)
     problems = pl.read_parquet(ROOT / "data" / "arithmetic" / profile / "problems.parquet")
     found = read_json(ROOT / "models" / "arithmetic_neurons" / profile / "neurons.json")
     bench = Bench(p.model, problems, p, params.seed, profile)
