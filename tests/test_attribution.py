@@ -27,6 +27,7 @@ from catalog.attribution import (
 from catalog.errors import CatalogError
 from catalog.interventions import head_scan, keep_neurons, pruned, random_neurons, scale_heads, scale_neurons
 from catalog.neurons import (
+    bases,
     bennett_gap,
     bounds,
     comparative_neurons,
@@ -186,7 +187,7 @@ def test_certified_top_equals_brute_force(v, run, read):
 def test_bounds_hold(v, run, read):
     targets = predicted(run, read)
     scores = neuron_scores(v, run, read, targets)
-    geo = geometry(v, read, likely_tokens(v, [run], read, 10))
+    geo = geometry(v, read, likely_tokens([bases(run, read)], 10))
     for p in range(len(PROMPTS)):
         b = bounds(v, run, read, p, targets[p].item())
         gap = bennett_gap(b.t, b.mean, b.logp, geo)
@@ -209,9 +210,12 @@ def test_comparative_neurons_equal_two_runs(v, run, read):
         other = trace(v, forest(PROMPTS))
     targets = predicted(run, read)
     difference = neuron_scores(v, run, read, targets) - neuron_scores(v, other, read, targets)
-    geo = geometry(v, read, likely_tokens(v, [run, other], read, 10))
+    known = bases(run, read), bases(other, read)
+    geo = geometry(v, read, likely_tokens(list(known), 10))
     for p in range(len(PROMPTS)):
         top = comparative_neurons(v, run, other, read, p, targets[p].item(), 12, geo)
+        shared = comparative_neurons(v, run, other, read, p, targets[p].item(), 12, geo, base=known)
+        assert torch.equal(top.index, shared.index) and torch.allclose(top.score, shared.score, atol=1e-6)
         best = difference[p].flatten().topk(12)
         assert torch.allclose(top.score, best.values, atol=1e-5) and top.certified == 12
         same = comparative_neurons(v, run, run, read, p, targets[p].item(), 5, geo)

@@ -19,7 +19,7 @@ from catalog.errors import CatalogError, run
 from catalog.interventions import head_scan, random_neurons, scale_heads
 from catalog.io import atomic_dir, write_json, write_parquet, write_safetensors
 from catalog.lm import load_lm, require_full
-from catalog.neurons import Top, comparative_neurons, geometry, likely_tokens
+from catalog.neurons import Top, bases, comparative_neurons, geometry, likely_tokens
 from catalog.params import ROOT, profile_params
 from catalog.progress import progress
 from stages.arithmetic.chain import chain
@@ -173,7 +173,8 @@ def cna(v: View, tokenizer, row: Row, problems: pl.DataFrame, heads: dict[str, N
         raise CatalogError(f"{row.model} answers no one-digit problem right; choose another study_template or more shots in params.yaml.")
     reads = {op: lens(v, original) for op, (_, original, _) in runs.items()}
     share = p.bound_tokens // len(runs)
-    likely = [likely_tokens(v, [original, headless], reads[op], share) for op, (_, original, headless) in runs.items()]
+    known = {op: (bases(original, reads[op]), bases(headless, reads[op])) for op, (_, original, headless) in runs.items()}
+    likely = [likely_tokens(list(both), share) for both in known.values()]
     geo = geometry(v, next(iter(reads.values())), torch.cat(likely).unique())  # weights only: one for all cases
     sets: dict[str, dict] = {}
     cases: list[tuple[str, str, Case]] = []
@@ -183,11 +184,11 @@ def cna(v: View, tokenizer, row: Row, problems: pl.DataFrame, heads: dict[str, N
             for i, problem in enumerate(mine.iter_rows(named=True)):
                 name = f"{problem['a']}{op}{problem['b']}"
                 pair = (v, original, headless, reads[op], i, targets[i], p.set_sizes[0], geo)
-                top = comparative_neurons(*pair, p.cna_limit, p.decimals)
+                top = comparative_neurons(*pair, p.cna_limit, p.decimals, known[op])
                 neurons = list(zip(top.layer.tolist(), top.index.tolist(), strict=True))
                 out["cna"].append(cna_table(v, reads[op], tokenizer, top, row.model, op, name, heads[op]))
                 if "certify" in row.experiments and not sets:
-                    out["certify"].append(certified(comparative_neurons(*pair), top, row.model, op, name))
+                    out["certify"].append(certified(comparative_neurons(*pair, base=known[op]), top, row.model, op, name))
                 at = original.last[i]
                 importance = top.imp[0].tolist()
                 case = Case(problem["ids"], problem["answers"][0], original.coef[:, at], headless.coef[:, at], neurons, importance)

@@ -26,7 +26,7 @@ from catalog.errors import run
 from catalog.interventions import pruned, random_neurons
 from catalog.io import atomic_dir, read_json, write_json, write_parquet, write_safetensors
 from catalog.lm import load_lm, require_full
-from catalog.neurons import comparative_neurons, geometry, likely_tokens
+from catalog.neurons import bases, comparative_neurons, geometry, likely_tokens
 from catalog.params import ROOT, profile_params
 from catalog.training import Settings, checkpoint_folder, encode, finish, is_main, lora, save_lora, train
 from stages.arithmetic.method import Neuron
@@ -193,8 +193,10 @@ def compare(bench: Bench, prompts: list[list[int]], s: Settings, tensors: dict[s
         tuned = trace(bench.v, tree)
     read = lens(bench.v, tuned)
     targets = predicted(tuned, read).tolist()
-    geo = geometry(bench.v, read, likely_tokens(bench.v, [base, tuned], read, 256))
-    tops = [comparative_neurons(bench.v, tuned, base, read, i, targets[i], k, geo, limit=k + 64) for i in range(len(prompts))]
+    known = bases(tuned, read), bases(base, read)
+    geo = geometry(bench.v, read, likely_tokens(list(known), 256))
+    pairs = [(bench.v, tuned, base, read, i, targets[i], k, geo) for i in range(len(prompts))]
+    tops = [comparative_neurons(*pair, limit=k + 64, base=known) for pair in pairs]
     return [list(zip(top.layer.tolist(), top.index.tolist(), strict=True)) for top in tops]
 
 
