@@ -5,45 +5,29 @@ from __future__ import annotations
 
 import polars as pl
 
-SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
-OWN, OTHER, RULE = "#2f6f9f", "#c9c4bb", "#b4483a"
-
-
-def _spec(title: str, description: str, data: pl.DataFrame | None = None, **rest) -> dict:
-    spec = {"$schema": SCHEMA, "title": title, "description": description, **rest}
-    if data is not None:
-        spec["data"] = {"values": _plain(data)}
-    return spec
-
-
-def _plain(data: pl.DataFrame) -> list[dict]:
-    return [{k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()} for row in data.iter_rows(named=True)]
-
-
-def _field(field: str, kind: str, title: str | None = None, **rest) -> dict:
-    return {"field": field, "type": kind, "title": title, **rest}
+from catalog.vega import OTHER, OWN, RULE, field, plain, spec
 
 
 def heatmap(table: pl.DataFrame, model: str) -> dict:
     """Fall of the right token's log-probability when a head is zeroed: layers across, heads down."""
     data = table.filter((pl.col("model") == model) & (pl.col("phase") == "scan") & (pl.col("operation") == "all"))
     data = data.select("layer", "head", "logprob_drop", "acc_abs_drop", "n").sort("layer", "head")
-    return _spec(
+    return spec(
         f"Zeroing one head: fall of log p(right answer), {model}",
         "Layer by head heatmap of the head scan",
         data,
         mark={"type": "rect"},
         height=max(160, 16 * (data["head"].max() + 1)),
         encoding={
-            "x": _field("layer", "ordinal", "layer", axis={"labelAngle": 0}),
-            "y": _field("head", "ordinal", "head"),
-            "color": _field("logprob_drop", "quantitative", "nats", scale={"scheme": "redblue", "domainMid": 0, "reverse": True}),
+            "x": field("layer", "ordinal", "layer", axis={"labelAngle": 0}),
+            "y": field("head", "ordinal", "head"),
+            "color": field("logprob_drop", "quantitative", "nats", scale={"scheme": "redblue", "domainMid": 0, "reverse": True}),
             "tooltip": [
-                _field("layer", "ordinal", "layer"),
-                _field("head", "ordinal", "head"),
-                _field("logprob_drop", "quantitative", "fall of log p (nats)", format=".3f"),
-                _field("acc_abs_drop", "quantitative", "fall of accuracy", format=".1%"),
-                _field("n", "quantitative", "prompts"),
+                field("layer", "ordinal", "layer"),
+                field("head", "ordinal", "head"),
+                field("logprob_drop", "quantitative", "fall of log p (nats)", format=".3f"),
+                field("acc_abs_drop", "quantitative", "fall of accuracy", format=".1%"),
+                field("n", "quantitative", "prompts"),
             ],
         },
     )
@@ -58,22 +42,22 @@ def coefficients(cna: pl.DataFrame, model: str, case: str, operation: str) -> di
         top.select(names, "rank", "delta", "top_tokens", pl.col(column).alias("coefficient"), pl.lit(label).alias("run"))
         for column, label in (("coef_orig", "original"), ("coef_int", f"head {head} zeroed"))
     ]
-    return _spec(
+    return spec(
         f"Ten neurons that lose most when head {head} is zeroed: {case}, {model}",
         "Coefficients of the top CNA neurons",
         pl.concat(parts),
         mark={"type": "bar"},
         height=320,
         encoding={
-            "y": _field("neuron", "nominal", "layer_neuron", sort={"field": "rank"}),
-            "yOffset": _field("run", "nominal"),
-            "x": _field("coefficient", "quantitative", "coefficient m"),
-            "color": _field("run", "nominal", "run", scale={"domain": ["original", f"head {head} zeroed"], "range": [OWN, RULE]}),
+            "y": field("neuron", "nominal", "layer_neuron", sort={"field": "rank"}),
+            "yOffset": field("run", "nominal"),
+            "x": field("coefficient", "quantitative", "coefficient m"),
+            "color": field("run", "nominal", "run", scale={"domain": ["original", f"head {head} zeroed"], "range": [OWN, RULE]}),
             "tooltip": [
-                _field("neuron", "nominal", "neuron"),
-                _field("coefficient", "quantitative", "coefficient", format=".3f"),
-                _field("delta", "quantitative", "lost importance (nats)", format=".4f"),
-                _field("top_tokens", "nominal", "promotes"),
+                field("neuron", "nominal", "neuron"),
+                field("coefficient", "quantitative", "coefficient", format=".3f"),
+                field("delta", "quantitative", "lost importance (nats)", format=".4f"),
+                field("top_tokens", "nominal", "promotes"),
             ],
         },
     )
@@ -108,50 +92,50 @@ def chain_graph(nodes: pl.DataFrame, edges: pl.DataFrame, model: str, operation:
         "values": [1, 2, 3, 4.8],
         "labelExpr": "{1: 'shallow neurons', 2: 'positions read', 3: 'heads', 4.8: 'deep neurons, by layer'}[datum.value]",
     }
-    x = _field(
+    x = field(
         "x",
         "quantitative",
         None,
         scale={"domain": [0.7, 6.0]},
         axis={**axis, "grid": False, "orient": "top", "ticks": False, "domain": False},
     )
-    y = _field("y", "quantitative", None, scale={"domain": [0, 1]}, axis=None)
+    y = field("y", "quantitative", None, scale={"domain": [0, 1]}, axis=None)
     tooltip = [
-        _field("node", "nominal", "node"),
-        _field("layer", "ordinal", "layer"),
-        _field("token", "nominal", "at token"),
-        _field("score", "quantitative", "score", format=".3f"),
-        _field("top_tokens", "nominal", "promotes"),
+        field("node", "nominal", "node"),
+        field("layer", "ordinal", "layer"),
+        field("token", "nominal", "at token"),
+        field("score", "quantitative", "score", format=".3f"),
+        field("top_tokens", "nominal", "promotes"),
     ]
-    return _spec(
+    return spec(
         f"How {model} answers {case}: the four-stage chain",
         "Typed graph of shallow neurons, positions, heads and deep neurons",
         height=420,
         layer=[
             {
-                "data": {"values": _plain(lines.sort("source", "target"))},
+                "data": {"values": plain(lines.sort("source", "target"))},
                 "mark": {"type": "rule", "color": "#8d99a6"},
                 "encoding": {
                     "x": x,
                     "y": y,
                     "x2": {"field": "x2"},
                     "y2": {"field": "y2"},
-                    "opacity": _field("share", "quantitative", scale={"range": [0.1, 0.7]}, legend=None),
-                    "strokeWidth": _field("share", "quantitative", scale={"range": [0.5, 3]}, legend=None),
+                    "opacity": field("share", "quantitative", scale={"range": [0.1, 0.7]}, legend=None),
+                    "strokeWidth": field("share", "quantitative", scale={"range": [0.5, 3]}, legend=None),
                 },
             },
             {
-                "data": {"values": _plain(own)},
+                "data": {"values": plain(own)},
                 "mark": {"type": "circle", "size": 220, "opacity": 1},
                 "encoding": {
                     "x": x,
                     "y": y,
                     "tooltip": tooltip,
-                    "color": _field("kind", "nominal", None, scale={"range": ["#5b8c5a", "#d9a441", RULE, OWN]}, legend=None),
+                    "color": field("kind", "nominal", None, scale={"range": ["#5b8c5a", "#d9a441", RULE, OWN]}, legend=None),
                 },
             },
             {
-                "data": {"values": _plain(own)},
+                "data": {"values": plain(own)},
                 "mark": {"type": "text", "dy": -14, "fontSize": 10},
                 "encoding": {"x": x, "y": y, "text": {"field": "label", "type": "nominal"}, "tooltip": tooltip},
             },
@@ -166,22 +150,22 @@ def verification(table: pl.DataFrame, model: str) -> dict:
         data.select("size", "protocol", pl.col(column).alias("drop"), pl.lit(label).alias("neurons"), "cases")
         for column, label in (("rel", "CNA neurons"), ("random_rel", "random neurons"))
     ]
-    return _spec(
+    return spec(
         f"Accuracy lost by masking or keeping only the top neurons, {model}",
         "Verification curves",
         pl.concat(parts).sort("protocol", "neurons", "size"),
         mark={"type": "line", "point": True},
         height=260,
         encoding={
-            "x": _field("size", "quantitative", "neurons in the set"),
-            "y": _field("drop", "quantitative", "relative fall of accuracy", axis={"format": "%"}),
-            "color": _field("neurons", "nominal", "set", scale={"domain": ["CNA neurons", "random neurons"], "range": [OWN, OTHER]}),
-            "strokeDash": _field("protocol", "nominal", "protocol"),
+            "x": field("size", "quantitative", "neurons in the set"),
+            "y": field("drop", "quantitative", "relative fall of accuracy", axis={"format": "%"}),
+            "color": field("neurons", "nominal", "set", scale={"domain": ["CNA neurons", "random neurons"], "range": [OWN, OTHER]}),
+            "strokeDash": field("protocol", "nominal", "protocol"),
             "tooltip": [
-                _field("size", "quantitative"),
-                _field("protocol", "nominal"),
-                _field("neurons", "nominal"),
-                _field("drop", "quantitative", format=".1%"),
+                field("size", "quantitative"),
+                field("protocol", "nominal"),
+                field("neurons", "nominal"),
+                field("drop", "quantitative", format=".1%"),
             ],
         },
     )
@@ -190,32 +174,32 @@ def verification(table: pl.DataFrame, model: str) -> dict:
 def sweep(table: pl.DataFrame, model: str) -> dict:
     """Accuracy after a LoRA on one layer, with intervals; the line is the base model."""
     own = table.filter(pl.col("model") == model).sort("layer", "rate")
-    x = _field("layer", "ordinal", "layer that has the LoRA", axis={"labelAngle": 0})
+    x = field("layer", "ordinal", "layer that has the LoRA", axis={"labelAngle": 0})
     scale = {"domain": [0, 1]}
     bars = {
         "x": x,
-        "y": _field("acc", "quantitative", "accuracy", axis={"format": "%"}, scale=scale),
-        "xOffset": _field("rate", "nominal", "learning rate"),
+        "y": field("acc", "quantitative", "accuracy", axis={"format": "%"}, scale=scale),
+        "xOffset": field("rate", "nominal", "learning rate"),
     }
-    return _spec(
+    return spec(
         f"LoRA on one attention layer, {model}",
         "Accuracy by layer of the LoRA",
         height=260,
         layer=[
             {
-                "data": {"values": _plain(own.filter(pl.col("layer") >= 0))},
+                "data": {"values": plain(own.filter(pl.col("layer") >= 0))},
                 "layer": [
                     {"mark": {"type": "bar", "color": OWN}, "encoding": bars},
                     {
                         "mark": {"type": "rule"},
-                        "encoding": {**bars, "y": _field("ci_low", "quantitative", "accuracy"), "y2": {"field": "ci_high"}},
+                        "encoding": {**bars, "y": field("ci_low", "quantitative", "accuracy"), "y2": {"field": "ci_high"}},
                     },
                 ],
             },
             {
-                "data": {"values": _plain(own.filter(pl.col("layer") < 0))},
+                "data": {"values": plain(own.filter(pl.col("layer") < 0))},
                 "mark": {"type": "rule", "color": RULE, "strokeDash": [6, 4], "size": 2},
-                "encoding": {"y": _field("acc", "quantitative"), "tooltip": [_field("acc", "quantitative", "base model", format=".1%")]},
+                "encoding": {"y": field("acc", "quantitative"), "tooltip": [field("acc", "quantitative", "base model", format=".1%")]},
             },
         ],
     )
@@ -224,17 +208,17 @@ def sweep(table: pl.DataFrame, model: str) -> dict:
 def curves(table: pl.DataFrame) -> dict:
     """Loss of every LoRA run against tokens read."""
     name = pl.format("{} {}, layer {}, lr {}", "model", "variant", "layer", "rate").alias("run")
-    return _spec(
+    return spec(
         "Training curves",
         "Loss by tokens read",
         table.select(name, "step", "tokens", "loss", "lr").sort("run", "step"),
         mark={"type": "line"},
         height=240,
         encoding={
-            "x": _field("tokens", "quantitative", "tokens read"),
-            "y": _field("loss", "quantitative", "loss (nats a token)"),
-            "color": _field("run", "nominal", "run"),
-            "tooltip": [_field("run", "nominal"), _field("step", "quantitative"), _field("loss", "quantitative", format=".3f")],
+            "x": field("tokens", "quantitative", "tokens read"),
+            "y": field("loss", "quantitative", "loss (nats a token)"),
+            "color": field("run", "nominal", "run"),
+            "tooltip": [field("run", "nominal"), field("step", "quantitative"), field("loss", "quantitative", format=".3f")],
         },
     )
 
