@@ -38,7 +38,7 @@ class Found:
     """Scan of one model's candidates, K neurons: ``effects`` (K, P) change of d when each alone is off, ``damage`` (K,) its KL on neutral
     text (nats), ``logit``, ``gradient``, ``query`` (K,) scores, ``coef`` (K, P) coefficients at the last position; ``logit_order`` the
     neurons of the whole model by logit-based score; ``on_words`` the prompts, ``on_neutral`` neutral text, ``clean`` (R, V) its
-    log-probabilities."""
+    log-probabilities; ``early`` the shallow neurons with the largest gradient score."""
 
     prompts: pl.DataFrame
     d: Tensor
@@ -55,6 +55,7 @@ class Found:
     on_neutral: Probe
     clean: Tensor
     targets: Targets
+    early: list[Neuron]
 
     @property
     def fall(self) -> Tensor:
@@ -91,8 +92,10 @@ def find(v, tokenizer, to: Targets, prompts: pl.DataFrame, neutral: list[str], p
     for i in range(len(asked)):
         query += query_scores(v, attended, own, i, to.man, to.woman) / len(asked)
     # Of the deeper layers only: what a shallow neuron does runs through all the others, and does not add up (see hierarchy).
-    for scores in (logit, gradient, query):
-        scores[: round(p.shallow * v.n_layers)] = 0.0
+    depth = round(p.shallow * v.n_layers)
+    early = top(gradient[:depth], p.general_candidates)
+    for kind in (logit, gradient, query):
+        kind[:depth] = 0.0
     chosen = [*top(logit, p.logit_candidates), *top(gradient, p.causal_candidates), *top(query, p.query_candidates)]
     pool = sorted(set(chosen))
     on_words, on_neutral = probe(v, ids), probe(v, tokenizer(neutral[: p.scan_paragraphs])["input_ids"], every=p.neutral_every)
@@ -118,7 +121,7 @@ def find(v, tokenizer, to: Targets, prompts: pl.DataFrame, neutral: list[str], p
     reading = [" ".join(tokens) for tokens in top_tokens(read, tokenizer, signed, 10)]
     order = top(logit, 512)
     scores = (logit[at], gradient[at], query[at])
-    return Found(prompts, d, pool, effects, damage, *scores, coef, order, reading, on_words, on_neutral, clean, to)
+    return Found(prompts, d, pool, effects, damage, *scores, coef, order, reading, on_words, on_neutral, clean, to, early)
 
 
 @dataclass(frozen=True)
@@ -257,8 +260,8 @@ def hierarchy(v, tokenizer, found: Found, report: Probe, nll: Tensor, p: Edit, m
     """Switch off a few shallow general neurons, as many gender neurons, as many random ones: share of deeper coefficients that change by
     more than a tenth of their size at the prompts' last positions, and perplexity of the neutral text of ``report`` (``nll`` before).
 
-    General neurons are those shallow ones with the largest KL among the ``p.general_candidates`` that write most on neutral text (mean |m|
-    times the length of v)."""
+    All are shallow. General neurons have the largest KL among those that write most on neutral text (mean |m| times the length of v);
+    gender neurons are those with the largest gradient score whose KL is at most ``p.general_kl``."""
     shallow = list(range(max(1, round(p.shallow * v.n_layers))))
     tree = found.on_neutral.trees[0]
     written = []
@@ -274,20 +277,20 @@ def hierarchy(v, tokenizer, found: Found, report: Probe, nll: Tensor, p: Edit, m
 
     some = probe(v, tokenizer(found.prompts["text"].to_list()[:: max(1, len(found.prompts) // 12)])["input_ids"])
     base = [(_coefficients(v, tree, 0), tree) for tree in some.trees]
-    kl = []
-    for neuron in loudest:
+    kl: dict[Neuron, float] = {}
+    for neuron in {*loudest, *found.early}:
         with scale_neurons(v, [neuron]):
             changed = finish(v, found.on_neutral, neuron[0], lambda logp: logp)
-        kl.append(float((found.clean.exp() * (found.clean - changed)).sum(-1).mean()))
-    ranked = [loudest[k] for k in sorted(range(len(loudest)), key=lambda k: -kl[k])]
-    early = sorted(range(len(found.pool)), key=lambda k: (found.pool[k][0] not in shallow, -float(found.fall[k])))
+        kl[neuron] = float((found.clean.exp() * (found.clean - changed)).sum(-1).mean())
     groups = {
-        "general": ranked[: p.hierarchy_neurons],
-        "gender": [found.pool[k] for k in early if found.fall[k] > 0][: p.hierarchy_neurons],
+        "general": sorted(loudest, key=lambda neuron: (-kl[neuron], neuron))[: p.hierarchy_neurons],
+        "gender": [neuron for neuron in found.early if kl[neuron] <= p.general_kl][: p.hierarchy_neurons],
         "random": random_neurons(p.hierarchy_neurons, shallow, v.n_ffn, generator),
     }
     rows = []
     for group, neurons in groups.items():
+        if not neurons:
+            continue
         first = min(layer for layer, _ in neurons)
         with scale_neurons(v, neurons):
             loss = -finish(v, report, first, lambda logp: logp).gather(1, report.after[:, None])[:, 0].double()

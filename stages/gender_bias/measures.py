@@ -9,9 +9,10 @@ import polars as pl
 def gap(d: pl.Series) -> pl.Series:
     """``log 2 - H(q)`` in nats of each log-odds: :func:`stages.gender_bias.method.entropy_gap` without torch."""
     x = d.to_numpy().astype(np.float64)
-    # H(q) = log(1 + e^-|d|) + |d| / (1 + e^|d|), stable for large |d|
+    # H(q) = log(1 + e^-|d|) + |d| e^-|d| / (1 + e^-|d|), which no |d| makes overflow
     a = np.abs(x)
-    return pl.Series(np.log(2) - (np.log1p(np.exp(-a)) + a / (1 + np.exp(a))))
+    e = np.exp(-a)
+    return pl.Series(np.log(2) - (np.log1p(e) + a * e / (1 + e)))
 
 
 def spread(d: np.ndarray, axis: int) -> np.ndarray:
