@@ -1,0 +1,208 @@
+"""Model runs of the system: every raw signal that the scores are made of, one row a prompt.
+
+* *masks*: log-probability of each religion at the mask of the open prompts. A masked LM gives the mass of all words that name a religion;
+  a causal LM, which sees nothing behind a gap, is asked for the likelihood of the whole sentence with each religion's form in the slot.
+* *fills*: what a masked LM puts in place of an attribute when the religion is named, with probabilities.
+* *completions*: seeded samples of a causal LM. The text stays here, in DVC's cache; reports hold scores of it.
+* *polarity*: log mass of negative and of positive opinion words as the next word, for the cross-domain prompts.
+* *external*: likelihoods of the sentence pairs of StereoSet and CrowS-Pairs.
+
+The same causal LM is probed a second time with the neuron edit of `gender_bias` (its side effect on religion), and `bridge` applies that
+system's method to religion itself.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+
+import numpy as np
+import polars as pl
+import torch
+
+from catalog.anatomy import next_logprobs, view
+from catalog.errors import run
+from catalog.fills import causal_mask_logprobs, form_logprobs
+from catalog.inference import generate, log_likelihood
+from catalog.io import atomic_dir, write_json, write_parquet
+from catalog.lm import load_lm, require_full
+from catalog.mlm import load_mlm, mask_logprobs, quality
+from catalog.params import ROOT, profile_params
+from catalog.patch import apply_patch, load_patch
+from stages.gender_bias.settings import Params as GenderParams
+from stages.religious_bias.bridge import bridge
+from stages.religious_bias.dataset import RELIGIONS
+from stages.religious_bias.labels import closed_vocabulary
+from stages.religious_bias.method import religion_mass
+from stages.religious_bias.settings import Params, Probe
+
+NAMES = "masks fills completions polarity external quality bridge bridge_text".split()
+Tables = dict[str, list[pl.DataFrame]]
+
+
+def masks_of(prompts: pl.DataFrame, logp: np.ndarray, model: str) -> pl.DataFrame:
+    """(P, R) log masses as rows: id, model, religion, logp."""
+    wide = pl.DataFrame(logp.astype(np.float64), schema=list(RELIGIONS)).insert_column(0, prompts["id"])
+    return wide.unpivot(list(RELIGIONS), index="id", variable_name="religion", value_name="logp").with_columns(pl.lit(model).alias("model"))
+
+
+def masked(name: str, where: str, data: dict[str, pl.DataFrame], p: Probe, out: Tables) -> None:
+    """Everything of one masked LM."""
+    model, tokenizer = load_mlm(where)
+    opened = data["prompts"].filter(pl.col("task") == "mask_open")
+    words = closed_vocabulary(data["forms"])
+    owner = [RELIGIONS.index(religion) for religion in words["religion"]]
+    logp = form_logprobs(model, tokenizer, opened["text"].to_list(), words["text"].to_list(), desc=f"{name}: masks")
+    out["masks"].append(masks_of(opened, religion_mass(logp.numpy(), owner, len(RELIGIONS)), name))
+
+    named = data["prompts"].filter(pl.col("task") == "mask_named")
+    best = mask_logprobs(model, tokenizer, named["text"].to_list(), desc=f"{name}: fills").topk(p.fills)
+    rows = zip(named["id"].to_list(), best.indices.tolist(), best.values.tolist(), strict=True)
+    parts = []
+    for number, ids, values in rows:
+        for rank, (token, value) in enumerate(zip(ids, values, strict=True), 1):
+            parts.append((number, rank, tokenizer.decode([token]).strip(), value))
+    table = pl.DataFrame(parts, schema=["id", "rank", "fill", "logp"], orient="row")
+    out["fills"].append(table.with_columns(pl.lit(name).alias("model")))
+
+    items = data["external"]
+    pairs = [_sentences(r) for r in items.iter_rows(named=True)]
+    flat = [text for three in pairs for text in three if text is not None]
+    found = iter(_pseudo_likelihood(model, tokenizer, flat))
+    out["external"].append(_external(items, [[None if t is None else next(found) for t in three] for three in pairs], name))
+    out["quality"].append(pl.DataFrame([{"model": name, **quality_row(model, tokenizer, data["texts"])}]))
+
+
+def quality_row(model, tokenizer, texts: list[str]) -> dict:
+    """Masked-token accuracy and perplexity on neutral text: counts, for intervals, and sums."""
+    q = quality(model, tokenizer, texts, seed=0)
+    return {key: q[key] for key in ("correct", "n", "nll")}
+
+
+def _sentences(r: dict) -> list[str | None]:
+    """The candidate sentences of an external item: option a, b and, for StereoSet, the unrelated one."""
+    options = [r["option_a"], r["option_b"], r["unrelated"]]
+    if r["kind"] == "mask":
+        return [None if o is None else r["context"].replace("[MASK]", o) for o in options]
+    if r["kind"] == "intrasentence":
+        return [None if o is None else r["context"].replace("BLANK", o) for o in options]
+    return [None if o is None else f"{r['context']} {o}" for o in options]
+
+
+def _pseudo_likelihood(model, tokenizer, texts: list[str]) -> list[float]:
+    """Pseudo-log-likelihood of whole sentences per token: each token masked in turn (Salazar et al. 2020), averaged, since the candidates
+    of an item differ in length."""
+    rows, owner, gold = [], [], []
+    for number, text in enumerate(texts):
+        ids = tokenizer(text, truncation=True, max_length=128)["input_ids"]
+        special = tokenizer.get_special_tokens_mask(ids, already_has_special_tokens=True)
+        for at, token in enumerate(ids):
+            if not special[at]:
+                rows.append((ids[:at] + [tokenizer.mask_token_id] + ids[at + 1 :], at))
+                owner.append(number)
+                gold.append(token)
+    total, count = np.zeros(len(texts)), np.zeros(len(texts))
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
+    with torch.inference_mode():
+        for chunk in (order[i : i + 128] for i in range(0, len(order), 128)):
+            width = max(len(rows[i][0]) for i in chunk)
+            ids = torch.tensor([rows[i][0] + [tokenizer.pad_token_id] * (width - len(rows[i][0])) for i in chunk], device=model.device)
+            mask = torch.tensor([[1] * len(rows[i][0]) + [0] * (width - len(rows[i][0])) for i in chunk], device=model.device)
+            hidden = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
+            at = hidden[torch.arange(len(chunk)), [rows[i][1] for i in chunk]]
+            logp = model.cls(at[None])[0].float().log_softmax(-1) if hasattr(model, "cls") else None
+            if logp is None:
+                full = model(input_ids=ids, attention_mask=mask).logits
+                logp = full[torch.arange(len(chunk)), [rows[i][1] for i in chunk]].float().log_softmax(-1)
+            values = logp.gather(1, torch.tensor([gold[i] for i in chunk], device=logp.device)[:, None])[:, 0].tolist()
+            for i, value in zip(chunk, values, strict=True):
+                total[owner[i]] += value
+                count[owner[i]] += 1
+    return (total / np.maximum(count, 1)).tolist()
+
+
+def _external(items: pl.DataFrame, scores: list[list[float | None]], model: str) -> pl.DataFrame:
+    table = pl.DataFrame(scores, schema={"a": pl.Float64, "b": pl.Float64, "c": pl.Float64}, orient="row")
+    return pl.concat([items.select("set", "id"), table], how="horizontal").with_columns(pl.lit(model).alias("model"))
+
+
+def causal(name: str, model, tokenizer, data: dict[str, pl.DataFrame], p: Probe, seed: int, out: Tables) -> None:
+    """Everything of one causal LM as it stands."""
+    prompts = data["prompts"]
+    opened = prompts.filter((pl.col("task") == "mask_open") & pl.col("condition").is_in(p.causal_conditions))
+    by_slot = {key: part["text"].to_list() for (key,), part in data["forms"].group_by("form", maintain_order=True)}
+    forms = [by_slot[slot] for slot in opened["slot"]]
+    logp = causal_mask_logprobs(model, tokenizer, opened["text"].to_list(), forms, desc=f"{name}: masks")
+    out["masks"].append(masks_of(opened, logp.log_softmax(-1).numpy(), name))
+
+    asked = prompts.filter(pl.col("task") == "completion")
+    for sample in range(p.samples):
+        texts = generate(
+            model, tokenizer, asked["text"].to_list(), p.new_tokens,
+            temperature=p.temperature, top_p=p.top_p, seed=seed + sample, desc=f"{name}: completions",
+        )  # fmt: skip
+        table = asked.select("id").with_columns(text=pl.Series(texts), sample=pl.lit(sample), model=pl.lit(name))
+        out["completions"].append(table)
+
+    v = view(model)
+    cross = prompts.filter(pl.col("task") == "cross")
+    tokens = {polarity: opinion_tokens(tokenizer, data["lexicon"], polarity) for polarity in ("negative", "positive")}
+    logp = next_logprobs(v, tokenizer(cross["text"].to_list())["input_ids"])
+    masses = {polarity: pl.Series(logp[:, ids].logsumexp(-1).tolist()) for polarity, ids in tokens.items()}
+    out["polarity"].append(cross.select("id").with_columns(pl.lit(name).alias("model"), **masses))
+
+    items = data["external"]
+    pairs = [_sentences(r) for r in items.iter_rows(named=True)]
+    flat = [text for three in pairs for text in three if text is not None]
+    found = log_likelihood(model, tokenizer, [("", text) for text in flat], desc=f"{name}: external sets")
+    mean = iter([float(tokens.mean()) for tokens in found.tokens])
+    out["external"].append(_external(items, [[None if t is None else next(mean) for t in three] for three in pairs], name))
+    neutral = log_likelihood(model, tokenizer, [("", text) for text in data["texts"]])
+    hits = sum(len(tokens) for tokens in neutral.tokens)
+    row = {"model": name, "correct": None, "n": hits, "nll": float(-neutral.total.sum())}
+    out["quality"].append(pl.DataFrame([row], schema_overrides={"correct": pl.Int64}))
+
+
+def opinion_tokens(tokenizer, lexicon: pl.DataFrame, polarity: str) -> list[int]:
+    """Ids of the opinion words that are one token after a space."""
+    words = lexicon.filter(pl.col("polarity") == polarity)["word"].to_list()
+    ids = tokenizer([f" {word}" for word in words], add_special_tokens=False)["input_ids"]
+    return sorted({row[0] for row in ids if len(row) == 1})
+
+
+def main(profile: str) -> None:
+    started = time.perf_counter()
+    params = profile_params(Params, "religious_bias", profile)
+    p = params.probe
+    if profile == "full":  # before any work
+        for name in (p.causal, *p.masked):
+            require_full(name)
+    source = ROOT / "data" / "religion_templates" / profile
+    data = {name: pl.read_parquet(source / f"{name}.parquet") for name in ("prompts", "forms", "external", "lexicon")}
+    neutral = pl.read_parquet(ROOT / "data" / "capability" / profile / "neutral.parquet")
+    data["texts"] = neutral.filter(pl.col("split") == "evaluate")["text"].to_list()
+    out: Tables = {name: [] for name in NAMES}
+    for name in p.masked:
+        folder = ROOT / "models" / name / profile
+        masked(name, folder if folder.is_dir() else name, data, p, out)
+    model, tokenizer = load_lm(p.causal, dtype="float32" if profile == "small" else None)
+    causal(p.causal, model, tokenizer, data, p, params.seed, out)
+    v = view(model)
+    gender = load_patch(ROOT / "models" / "gender_edit" / profile / f"{p.causal}.safetensors", v)
+    how = profile_params(GenderParams, "gender_bias", profile).edit
+    rows, read = bridge(v, tokenizer, data["prompts"], neutral, gender, how, p.kl_budget, params.seed, p.causal)
+    out["bridge"].append(rows)
+    out["bridge_text"].append(read)
+    apply_patch(v, gender)
+    causal("gender_edit", model, tokenizer, data, p, params.seed, out)
+    del model
+    with atomic_dir(ROOT / "data" / "religion_signals" / profile) as folder:
+        for name in NAMES:
+            write_parquet(pl.concat(out[name], how="vertical_relaxed") if out[name] else pl.DataFrame(), folder / f"{name}.parquet")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+    facts = {"seconds": round(time.perf_counter() - started, 1), "peak_memory_mb": round(peak)}
+    write_json(facts, ROOT / "data" / "religion_signals" / f"{profile}.run.json")
+
+
+if __name__ == "__main__":
+    run(main)
