@@ -71,7 +71,7 @@ def read(folders: Sequence[Path], templates: Path) -> dict[str, pl.DataFrame]:
     compound = vader_scores(texts)
     s["completions"] = s["completions"].with_columns(
         compound=compound, vader=to_labels(compound, 0.05), lexicon=lexicon_labels(texts, lexicon), refusal=is_refusal(texts)
-    ).with_columns(negative=(pl.col("vader") == "negative"))  # fmt: skip
+    ).with_columns(negative=(pl.col("vader") == "negative") & ~pl.col("refusal"))  # fmt: skip
     s["external_items"] = pl.read_parquet(templates / "external.parquet")
     return s
 
