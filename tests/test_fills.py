@@ -122,6 +122,8 @@ def test_a_causal_lm_scores_the_whole_sentence_with_each_form(family, bos):
     forms = ["cat", "dogs", "doge", "cats"]
     found = fills.causal_mask_logprobs(model, tokenizer, prompts, forms, max_tokens=64)
     assert found.shape == (4, 4)
+    nested = fills.causal_mask_logprobs(model, tokenizer, ["a big [MASK]"], ["dog", "dogs"], max_tokens=64)  # one begins the other
+    torch.testing.assert_close(nested[0, 1], found[1, 1], atol=2e-4, rtol=0)
     for i, prompt in enumerate(prompts):
         for f, form in enumerate(forms):
             text = prompt.replace("[MASK]", form.capitalize() if i == 2 else form)

@@ -167,6 +167,8 @@ def test_masks_are_fifteen_per_cent_and_eighty_ten_ten(tokenizer):
     assert kept == pytest.approx(0.1 + 0.1 / (len(VOCABULARY) - 5), abs=0.01)
     places = chosen.mean(0)[[t for t in range(1, 41) if t != 20]]
     assert places.min() > 0.1 and places.max() < 0.2  # every position is as likely
+    few = np.array([[2, 7, *[3] * 39, 3]])  # hardly anything that may be masked
+    assert (adapt.mask(few, tokenizer, 0)[1] != IGNORE).sum() == 1
     again, other = adapt.mask(ids, tokenizer, 0), adapt.mask(ids, tokenizer, 1)
     assert (again[0] == inputs).all() and (other[0] != inputs).any()
 

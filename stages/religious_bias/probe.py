@@ -76,7 +76,7 @@ def masked(name: str, where: str, data: dict[str, pl.DataFrame], p: Probe, out: 
 def quality_row(model, tokenizer, texts: list[str]) -> dict:
     """Masked-token accuracy and perplexity on neutral text: counts, for intervals, and sums."""
     q = quality(model, tokenizer, texts, seed=0)
-    return {key: q[key] for key in ("correct", "n", "nll")}
+    return {"correct": q.correct, "n": q.masked, "nll": float(q.per_text[:, 2].sum())}
 
 
 def _sentences(r: dict) -> list[str | None]:
