@@ -212,7 +212,8 @@ def test_bias_and_edits_by_hand(monkeypatch):
     assert table["share_over_log2"] == 1 and table["abs_d_unseen"] == pytest.approx(2.0)
     factual = pl.DataFrame(
         {"model": "m", "method": ["none", "none", "combined", "combined"], "seed": 0, "neurons": None, "id": [1, 2, 1, 2],
-         "gender": ["man", "woman"] * 2, "d": [2.0, -2.0, 1.0, 0.5]}, schema_overrides={"neurons": pl.Int32},
+         "word": ["uncle", "queen"] * 2, "gender": ["man", "woman"] * 2,
+         "d": [2.0, -2.0, 1.0, 0.5]}, schema_overrides={"neurons": pl.Int32},
     )  # fmt: skip
     neutral = pl.DataFrame(
         {"model": "m", "method": ["none", "none", "combined", "combined"], "seed": 0, "neurons": None, "paragraph": [0, 1, 0, 1],

@@ -13,7 +13,9 @@ The interval of a word's mean d has two independent errors. The model saw ``n`` 
 to within Wilson's interval at n; and d is averaged over a few held-out frames, which are resampled. Lower and upper distance of both are
 added in squares (Zou and Donner 2008, Statistics in Medicine 27). An interval over frames alone would call the luck of the draw a bias.
 
-The edit then uses half of the biased words in trained frames to choose neurons, and the other half in held-out frames to judge them.
+Word vectors stay random, so that a word's lean must be written by neurons, as in the lower layers of a large model; a learnt vector would
+point to the answer by itself. The edit uses half of the biased words in trained frames to choose neurons, and the other half in held-out
+frames to judge them; likewise the neutral sentences.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ from catalog.interventions import random_neurons
 from catalog.patch import patched
 from stages.gender_bias.locate import Selection, find, locate_prompts, selections, weighed
 from stages.gender_bias.measure import Bench, bench
-from stages.gender_bias.method import Neuron, top
-from stages.gender_bias.scan import finish, neuron_scan
+from stages.gender_bias.method import top
+from stages.gender_bias.scan import Probe, finish, neuron_scan, probe
 from stages.gender_bias.settings import Edit
 
 OPENINGS = ("the", "this", "our", "every", "another")
@@ -56,11 +58,11 @@ class Sizes:
     sentences: int = 600  # of each word
     width: int = 48
     neurons: int = 96  # of each of two layers
-    steps: int = 400
-    batch: int = 96
+    steps: int = 200
+    batch: int = 128
     edited: int = 12  # most neurons that are switched off
     budget: float = 0.02  # nats a token; damage to neutral sentences that the edits may do
-    draws: int = 5  # sets of random neurons, whose results are averaged
+    draws: int = 3  # sets of random neurons, whose results are averaged
 
 
 def grammar(z: Sizes) -> pl.DataFrame:
@@ -93,6 +95,20 @@ def tokenizer_of(words: pl.DataFrame) -> PreTrainedTokenizerFast:
     return word_tokenizer(["man", "woman", *THINGS, *function, *words["word"]])
 
 
+def thing(word: str) -> str:
+    """What an object is, by its number."""
+    return THINGS[int(word[1:]) % len(THINGS)]
+
+
+def neutral_table(words: pl.DataFrame) -> pl.DataFrame:
+    """Neutral sentences (split, text): *evaluate* those of held-out frames, *locate* a quarter of the others."""
+    named = words.filter(pl.col("kind") == "object").join(frames(), how="cross")
+    texts = [f"{a} {word} {c} {thing(word)}" for a, word, c in named.select("opening", "word", "copula").iter_rows()]
+    named = named.select("trained", text=pl.Series(texts))
+    parts = (("locate", named.filter("trained").gather_every(4)), ("evaluate", named.filter(~pl.col("trained"))))
+    return pl.concat([part.select(pl.lit(split).alias("split"), "text") for split, part in parts])
+
+
 def sample(words: pl.DataFrame, tokenizer, z: Sizes, seed: int) -> tuple[pl.DataFrame, Tensor, Tensor]:
     """A training corpus: for each word and trained frame its number of sentences, ``prefix`` and ``man`` (null for objects); the prefixes'
     ids (R, T); and how often each token follows a prefix (R, V). Sentences that are equal are kept once, with their number."""
@@ -107,7 +123,7 @@ def sample(words: pl.DataFrame, tokenizer, z: Sizes, seed: int) -> tuple[pl.Data
     gendered = torch.tensor(table["p_man"].is_not_null().to_list())
     men, all_ = torch.tensor(man, dtype=torch.float), torch.tensor(n, dtype=torch.float)
     counts[gendered, at["man"]], counts[gendered, at["woman"]] = men[gendered], (all_ - men)[gendered]
-    kind = torch.tensor([at[THINGS[int(word[1:]) % len(THINGS)]] for word in table["word"]])
+    kind = torch.tensor([at[thing(word)] for word in table["word"]])
     counts[~gendered, kind[~gendered]] = all_[~gendered]
     return table, ids, counts
 
@@ -118,10 +134,12 @@ def train_tiny(ids: Tensor, counts: Tensor, z: Sizes, seed: int) -> LlamaForCaus
     config = LlamaConfig(
         vocab_size=counts.shape[1], hidden_size=z.width, intermediate_size=z.neurons, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=16, bos_token_id=0, eos_token_id=0, tie_word_embeddings=False,
-        initializer_range=0.05,
+        initializer_range=0.1,
     )  # fmt: skip
     model = LlamaForCausalLM(config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1, betas=(0.9, 0.98))
+    torch.nn.init.normal_(model.model.embed_tokens.weight).requires_grad_(False)  # see the module's docstring
+    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learnt, lr=1e-2, weight_decay=0.1, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 20) * (1 - step / z.steps))
     size = counts.sum(1)
     size, counts = size / size.mean(), counts / size.mean()
@@ -177,44 +195,45 @@ def word_rows(b: Bench, corpus: pl.DataFrame) -> pl.DataFrame:
 
 
 def settings_of(z: Sizes) -> Edit:
-    """How neurons are chosen: as in `params.yaml`, in the size of the tiny model."""
+    """How neurons are chosen: as in `params.yaml`, in the size of the tiny model, whose upper layer is searched."""
     return Edit(
-        rows=(), templates=None, neurons=z.edited, logit_candidates=48, causal_candidates=24, query_candidates=16, query_prompts=4,
-        scan_paragraphs=len(THINGS) * z.objects, neutral_every=1, kl_budgets=(z.budget,), perplexity_limit=1.0, refits=3, gender_fall=0.01,
-        general_kl=0.005, dose=(), random_draws=z.draws, projection=1, projection_pairs=1, shallow=0.34, general_candidates=0,
-        hierarchy_neurons=0,
+        rows=(), templates=None, neurons=z.edited, logit_candidates=48, causal_candidates=64, query_candidates=16, query_prompts=4,
+        scan_paragraphs=len(COPULAS) * len(OPENINGS) * z.objects, neutral_every=1, kl_budgets=(z.budget,), perplexity_limit=1.0, refits=3,
+        gender_fall=0.01, general_kl=0.005, dose=(), random_draws=z.draws, projection=1, projection_pairs=1, shallow=0.34,
+        general_candidates=0, hierarchy_neurons=0,
     )  # fmt: skip
 
 
-def neutral_damage(b: Bench, neurons: list[Neuron], clean: Tensor) -> Tensor:
-    """KL on the neutral sentences, in nats, when each neuron alone is off, (K,)."""
+def neutral_damage(b: Bench, p: Probe) -> Tensor:
+    """KL on the sentences of ``p``, in nats a token, when each neuron of the model alone is off, (L, N)."""
+    clean = finish(b.v, p, 0, lambda logp: logp)
 
     def kl(logp: Tensor, first: int) -> Tensor:
         base = clean[first : first + logp.shape[1]]
         return (base.exp() * (base - logp)).sum(-1)
 
-    return neuron_scan(b.v, b.on_neutral, neurons, kl, lambda: None).mean(1)
+    everywhere = [(layer, k) for layer in range(b.v.n_layers) for k in range(b.v.n_ffn)]
+    return neuron_scan(b.v, p, everywhere, kl, lambda: None).mean(1).view(b.v.n_layers, b.v.n_ffn)
 
 
 def edit_rows(b: Bench, prompts: pl.DataFrame, texts: list[str], z: Sizes, seed: int) -> pl.DataFrame:
-    """One row a method, by the same selections as on a real model, and *general*: as many neurons with the largest damage to neutral
-    sentences. abs_d_biased and abs_d_free are means over held-out words in held-out frames, factual the mean d towards the definition."""
+    """One row a method, by the same selections as on a real model, and *general*: as many neurons with the largest damage to the neutral
+    sentences ``texts``. abs_d_biased and abs_d_free are means over held-out words in held-out frames, factual the mean d towards the
+    definition; neutral_kl is read in held-out frames. Random draws are averaged."""
     p = settings_of(z)
     found = find(b.v, b.tokenizer, b.to, locate_prompts(prompts, len(prompts)), texts, p)
-    sets = [("none", None), *selections(b.v, found, *weighed(b.v, found, b.on_neutral, p), p).items()]
+    report = probe(b.v, b.ids(texts), every=1)
+    sets = [("none", Selection([], [])), *selections(b.v, found, *weighed(b.v, found, report, p), p).items()]
     combined = dict(sets)["combined"].neurons
-    clean = finish(b.v, b.on_neutral, 0, lambda logp: logp)
-    everywhere = [(layer, k) for layer in range(b.v.n_layers) for k in range(b.v.n_ffn)]
-    damage = neutral_damage(b, everywhere, clean).view(b.v.n_layers, b.v.n_ffn)
     off = [0.0] * len(combined)
-    sets.append(("general", Selection(top(damage, len(combined)), off)))
+    sets.append(("general", Selection(top(neutral_damage(b, report), len(combined)), off)))
     generator, layers = torch.Generator().manual_seed(seed), sorted({layer for layer, _ in combined})
-    for _ in range(z.draws):
-        sets.append(("random", Selection(random_neurons(len(combined), layers, b.v.n_ffn, generator), off)))
+    sets += [("random", Selection(random_neurons(len(combined), layers, b.v.n_ffn, generator), off)) for _ in range(z.draws)]
+    clean = finish(b.v, b.on_neutral, 0, lambda logp: logp)
     rows = []
     for method, chosen in sets:
-        with patched(b.v, chosen.neurons, chosen.factors) if chosen else nullcontext():
-            rows.append({"method": method, "n": len(chosen.neurons) if chosen else 0} | _state(b, clean))
+        with patched(b.v, chosen.neurons, chosen.factors) if chosen.neurons else nullcontext():
+            rows.append({"method": method, "n": len(chosen.neurons)} | _state(b, clean))
     return pl.DataFrame(rows).group_by("method", maintain_order=True).mean().with_columns(pl.col("n").cast(pl.Int32))
 
 
@@ -240,17 +259,14 @@ def calibrate(seed: int, z: Sizes | None = None) -> dict[str, pl.DataFrame]:
     """
     z = z or Sizes()
     words, out = grammar(z), {"calibration": [], "calibration_edit": []}
-    tokenizer, prompts = tokenizer_of(words), prompt_table(words)
+    tokenizer, prompts, neutral = tokenizer_of(words), prompt_table(words), neutral_table(words)
+    texts = neutral.filter(pl.col("split") == "locate")["text"].to_list()
     synonyms = pl.DataFrame({"male": ["man"], "female": ["woman"]})
     for own in range(seed, seed + z.seeds):
         corpus, ids, counts = sample(words, tokenizer, z, own)
         model = train_tiny(ids, counts, z, own)
-        texts = corpus.filter(pl.col("kind") == "object").with_columns(
-            text=pl.col("prefix") + " " + pl.Series([THINGS[int(w[1:]) % len(THINGS)] for w in corpus.filter(kind="object")["word"]])
-        )["text"]
-        neutral = pl.DataFrame({"text": texts}).with_columns(split=pl.lit("evaluate"))
         b = bench("calibration", (model, tokenizer, view(model)), prompts, synonyms, neutral, None)
-        tables = {"calibration": word_rows(b, corpus), "calibration_edit": edit_rows(b, prompts, texts.to_list(), z, own)}
+        tables = {"calibration": word_rows(b, corpus), "calibration_edit": edit_rows(b, prompts, texts, z, own)}
         for name, table in tables.items():
             out[name].append(table.select(pl.lit(own, pl.Int64).alias("seed"), pl.all()))
     return {name: pl.concat(tables) for name, tables in out.items()}

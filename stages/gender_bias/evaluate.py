@@ -72,7 +72,7 @@ def bias(words: pl.DataFrame) -> pl.DataFrame:
         for column in ("mass", "abs_d_synonyms", "abs_d_unseen"):
             out[column] = float(part[column].mean())
         rows.append(out)
-    return pl.DataFrame(rows, infer_schema_length=None)
+    return pl.DataFrame(rows, infer_schema_length=None, schema_overrides={"neurons": pl.Int32})
 
 
 def edits(words: pl.DataFrame, factual: pl.DataFrame, neutral: pl.DataFrame) -> pl.DataFrame:
@@ -103,9 +103,10 @@ def edits(words: pl.DataFrame, factual: pl.DataFrame, neutral: pl.DataFrame) -> 
         out["factual_before"], out["factual"] = float(known["before"].mean()), float(known["after"].mean())
         out["factual_change"] = float((known["d"] - known["d0"]).abs().mean())
         out["factual_right_before"], out["factual_right"] = float((known["before"] > 0).mean()), float((known["after"] > 0).mean())
-        out["factual_low"], out["factual_high"] = bootstrap(known["after"].to_numpy())
+        of_words = known.group_by("word", maintain_order=True).agg(pl.col("after").mean())
+        out["factual_low"], out["factual_high"] = bootstrap(of_words["after"].to_numpy())
         rows.append(out)
-    return pl.DataFrame(rows, infer_schema_length=None)
+    return pl.DataFrame(rows, infer_schema_length=None, schema_overrides={"neurons": pl.Int32})
 
 
 def _spread_change(values: np.ndarray, axis: int) -> np.ndarray:
@@ -146,7 +147,8 @@ def _spread_difference(values: np.ndarray, axis: int) -> np.ndarray:
 def capability(choice: pl.DataFrame, arithmetic: pl.DataFrame) -> pl.DataFrame:
     """Accuracy on real multiple-choice sets and on one-digit arithmetic, with Wilson intervals and the score of guessing."""
     asked = choice.select(*KEY, "set", "correct", "correct_norm", "options")
-    sums = arithmetic.select(*KEY, set=pl.lit("arithmetic"), correct="correct", correct_norm="correct", options=pl.lit(10))
+    sums = arithmetic.filter(~pl.col("method").str.starts_with("dose"))
+    sums = sums.select(*KEY, set=pl.lit("arithmetic"), correct="correct", correct_norm="correct", options=pl.lit(10))
     table = pl.concat([asked, sums], how="vertical_relaxed").group_by(*KEY, "set", maintain_order=True)
     chance = (1 / pl.col("options")).mean().alias("chance")
     norm = pl.col("correct_norm").mean().alias("accuracy_norm")

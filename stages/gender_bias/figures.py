@@ -30,11 +30,11 @@ def dose_table(edits: pl.DataFrame) -> pl.DataFrame:
             pl.lit("logit")
         )
     )  # fmt: skip
-    table = named.filter(pl.col("selection").is_not_null()).select("model", "selection", pl.col("neurons").cast(pl.Int64), *columns)
+    table = named.filter(pl.col("selection").is_not_null()).select("model", "selection", "neurons", *columns)
     dosed = edits.filter(at.str.starts_with("dose"))["model"].unique()
     start = pl.DataFrame({"model": sorted(dosed.to_list())}).join(pl.DataFrame({"selection": ["combined", "logit"]}), how="cross")
     zero = {name: pl.lit(1.0 if name == "agreement" else 0.0) for name in columns}
-    start = start.with_columns(neurons=pl.lit(0, pl.Int64), **zero)
+    start = start.with_columns(neurons=pl.lit(0, pl.Int32), **zero)
     return pl.concat([table.filter(pl.col("model").is_in(dosed.implode())), start]).unique(["model", "selection", "neurons"])
 
 

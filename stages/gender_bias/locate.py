@@ -81,8 +81,9 @@ def find(v, tokenizer, to: Targets, prompts: pl.DataFrame, neutral: list[str], p
     read = lens(v, run)
     along = directions(v, read, to.man, to.woman)
     scores = two_target_scores(run, read, along)
-    last = read.fold(run.x[-1, run.last]) / read.sigma[:, None]
-    d = last @ (read.unembed[to.man] - read.unembed[to.woman])
+    on_words = probe(v, ids)
+    d = torch.empty(len(ids), device=v.device)
+    d[on_words.rows] = finish(v, on_words, v.n_layers - 1, lambda logp: logp[:, to.man] - logp[:, to.woman])
     logit = aligned(scores, d)
     gradient = gradient_scores(v, tree, d, to.man, to.woman)
     query = torch.zeros_like(logit)
@@ -98,7 +99,7 @@ def find(v, tokenizer, to: Targets, prompts: pl.DataFrame, neutral: list[str], p
         kind[:depth] = 0.0
     chosen = [*top(logit, p.logit_candidates), *top(gradient, p.causal_candidates), *top(query, p.query_candidates)]
     pool = sorted(set(chosen))
-    on_words, on_neutral = probe(v, ids), probe(v, tokenizer(neutral[: p.scan_paragraphs])["input_ids"], every=p.neutral_every)
+    on_neutral = probe(v, tokenizer(neutral[: p.scan_paragraphs])["input_ids"], every=p.neutral_every)
     clean = finish(v, on_neutral, 0, lambda logp: logp)
 
     def odds(logp: Tensor, first: int) -> Tensor:
@@ -143,7 +144,7 @@ def selections(v, found: Found, budget: float, shares: Tensor, p: Edit) -> dict[
     sets = {"zeroed": [found.pool[k] for k in picked], "logit": found.logit_order[: len(rows)], "causal": [found.pool[k] for k in causal]}
     out |= {name: Selection(neurons, [0.0] * len(neurons)) for name, neurons in sets.items() if neurons}
     for name in ("logit", "causal"):
-        out[f"{name}, matched"] = Selection(sets[name], [matched(v, found, sets[name], budget)] * len(rows))
+        out[f"{name}, matched"] = Selection(sets[name], [matched(v, found, sets[name], budget)] * len(sets[name]))
     return out
 
 

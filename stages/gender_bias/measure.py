@@ -29,10 +29,17 @@ class Targets:
     female: list[int]
 
 
+def inside(tokenizer, word: str) -> list[int]:
+    """Token ids of ``word`` as it stands after another word. " word" alone would not do: tokenizers such as Llama's put a space before
+    every text themselves."""
+    first = tokenizer("a", add_special_tokens=False)["input_ids"]
+    return tokenizer(f"a {word}", add_special_tokens=False)["input_ids"][len(first) :]
+
+
 def single_token(tokenizer, word: str) -> int | None:
-    """Id of ``word`` with a space before it, or None when the tokenizer needs several tokens."""
-    ids = tokenizer(f" {word}", add_special_tokens=False)["input_ids"]
-    return ids[0] if len(ids) == 1 else None
+    """Id of ``word`` with a space before it, or None when the tokenizer needs several tokens or does not know it."""
+    ids = inside(tokenizer, word)
+    return ids[0] if len(ids) == 1 and ids[0] != getattr(tokenizer, "unk_token_id", None) else None
 
 
 def targets(tokenizer, name: str, synonyms: pl.DataFrame) -> Targets:

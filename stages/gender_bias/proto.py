@@ -15,6 +15,7 @@ from catalog.attribution import lens, trace
 from catalog.inference import log_likelihood
 from catalog.neurons import bases, comparative_neurons, geometry, likely_tokens
 from catalog.progress import progress
+from stages.gender_bias.measure import inside
 from stages.gender_bias.method import Neuron
 
 COUNT = 18  # neurons edited, §6.2
@@ -33,7 +34,7 @@ def cna_neurons(v, tokenizer, proto: pl.DataFrame, k: int = 60, count: int = COU
     professions = first.select("profession", "gender").unique(maintain_order=True)
     with progress(len(professions), "CNA of professions", "profession") as advance:
         for profession, gender in professions.iter_rows():
-            target = tokenizer(f" {profession}", add_special_tokens=False)["input_ids"][0]
+            target = inside(tokenizer, profession)[0]
             pair = (v, runs[gender], runs[other[gender]], reads[gender], 0, target, k, geo)
             found = comparative_neurons(*pair, limit=k + 64, base=known[gender])
             for layer, index, score in zip(found.layer.tolist(), found.index.tolist(), found.score.tolist(), strict=True):
