@@ -90,6 +90,18 @@ def test_a_scan_equals_switching_one_neuron_off_at_a_time(v):
     assert len(calls) == len(pool)
 
 
+def test_log_odds_need_no_softmax(v):
+    p = scan.probe(v, PROMPTS)
+    pool, pair = [(0, 3), (1, 7), (v.n_layers - 1, 9)], (4, 11)
+    found = scan.neuron_scan(v, p, pool, pair, lambda: None)
+    for k, neuron in enumerate(pool):
+        with scale_neurons(v, [neuron]):
+            logp = next_logprobs(v, PROMPTS)[p.rows]
+            resumed = scan.odds(v, p, neuron[0], pair)
+        assert torch.allclose(found[k], logp[:, 4] - logp[:, 11], atol=1e-4)
+        assert torch.allclose(resumed, logp[:, 4] - logp[:, 11], atol=1e-4)
+
+
 def test_an_edit_measured_from_its_layer_equals_a_whole_run(v):
     p = scan.probe(v, PROMPTS)
     with patched(v, [(1, 5), (2, 8)], [0.0, 0.5]):

@@ -1,10 +1,13 @@
-"""Reading params.yaml and building a system's dataclass from one profile of it."""
+"""Reading params.yaml and building a system's dataclass from one profile of it; how a stage starts."""
 
+import ctypes
+import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pytest
 
+from catalog import errors
 from catalog.errors import CatalogError, run
 from catalog.params import ROOT, load, profile_params
 
@@ -125,3 +128,21 @@ def test_run_passes_arguments_and_reports_errors(capsys):
     assert stop.value.code == 2 and "<profile>" in capsys.readouterr().err
     with pytest.raises(ZeroDivisionError):
         run(lambda profile: 1 / 0, ["small"])
+
+
+def test_a_stage_keeps_freed_memory_where_the_c_library_can(monkeypatch):
+    calls = []
+
+    class Library:
+        @staticmethod
+        def mallopt(name, value):
+            calls.append((name, value))
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Library)
+    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
+    run(lambda: None, [])
+    assert {name for name, _ in calls} == {-1, -2, -4} and os.environ["THP_MEM_ALLOC_ENABLE"] == "1"
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())  # a C library without it
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
+    errors.keep_freed_memory()
+    assert os.environ["THP_MEM_ALLOC_ENABLE"] == "0"  # the user's choice stays

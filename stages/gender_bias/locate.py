@@ -29,7 +29,7 @@ from stages.gender_bias.method import (
     two_target_scores,
     weigh,
 )
-from stages.gender_bias.scan import Probe, finish, neuron_scan, probe
+from stages.gender_bias.scan import Probe, finish, neuron_scan, odds, probe
 from stages.gender_bias.settings import Edit
 
 
@@ -83,7 +83,7 @@ def find(v, tokenizer, to: Targets, prompts: pl.DataFrame, neutral: list[str], p
     scores = two_target_scores(run, read, along)
     on_words = probe(v, ids)
     d = torch.empty(len(ids), device=v.device)
-    d[on_words.rows] = finish(v, on_words, v.n_layers - 1, lambda logp: logp[:, to.man] - logp[:, to.woman])
+    d[on_words.rows] = odds(v, on_words, v.n_layers - 1, (to.man, to.woman))
     logit = aligned(scores, d)
     gradient = gradient_scores(v, tree, d, to.man, to.woman)
     query = torch.zeros_like(logit)
@@ -102,16 +102,13 @@ def find(v, tokenizer, to: Targets, prompts: pl.DataFrame, neutral: list[str], p
     on_neutral = probe(v, tokenizer(neutral[: p.scan_paragraphs])["input_ids"], every=p.neutral_every)
     clean = finish(v, on_neutral, 0, lambda logp: logp)
 
-    def odds(logp: Tensor, first: int) -> Tensor:
-        return logp[..., to.man] - logp[..., to.woman]
-
     def kl(logp: Tensor, first: int) -> Tensor:
         base = clean[first : first + logp.shape[1]]
         return (base.exp() * (base - logp)).sum(-1)
 
     trees = len(on_words.trees) + len(on_neutral.trees)
     with progress(len(pool) * trees, f"scan of {len(pool)} neurons", "neuron") as advance:
-        changed = neuron_scan(v, on_words, pool, odds, advance)
+        changed = neuron_scan(v, on_words, pool, (to.man, to.woman), advance)
         damage = neuron_scan(v, on_neutral, pool, kl, advance).mean(1)
     effects = torch.empty_like(changed)
     effects[:, on_words.rows] = changed
@@ -182,7 +179,7 @@ def refitted(v, found: Found, budget: float, p: Edit, rows: list[int] | None = N
         if not used or turn == p.refits:
             break
         with patched(v, [found.pool[k] for k in used], [1 - float(share) for share in shares if share > 0]):
-            read = finish(v, found.on_words, found.pool[used[0]][0], lambda logp: logp[:, to.man] - logp[:, to.woman])
+            read = odds(v, found.on_words, found.pool[used[0]][0], (to.man, to.woman))
         measured = torch.empty_like(found.d)
         measured[found.on_words.rows] = read
         d = measured - shares @ effects

@@ -79,16 +79,40 @@ def finish(v: View, p: Probe, start: int, read: Callable[[Tensor], Tensor]) -> T
     return torch.cat(out)
 
 
+@torch.inference_mode()
+def odds(v: View, p: Probe, start: int, pair: tuple[int, int]) -> Tensor:
+    """Log-odds (R,) of the first token of ``pair`` against the second, otherwise as :func:`finish`. The softmax's normaliser cancels, so
+    two rows of the unembedding are enough."""
+    along, out = _between(v, pair), []
+    for tree in p.trees:
+        hidden = finish_blocks(v, tree.streams[start][None], tree.context, start, tree.read)[0]
+        out.append(v.final_norm(hidden).float() @ along)
+    return torch.cat(out)
+
+
+def _between(v: View, pair: tuple[int, int]) -> Tensor:
+    """Difference (d,) of two rows of the unembedding, fp32."""
+    one, other = v.model.get_output_embeddings().weight.detach()[list(pair)].float()
+    return one - other
+
+
 def _logp(v: View, hidden: Tensor) -> Tensor:
-    return v.model.get_output_embeddings()(v.final_norm(hidden)).float().log_softmax(-1)
+    """Log-probabilities in fp32 whatever the model's dtype: an edit's effects are smaller than a step of bf16 logits."""
+    return torch.nn.functional.linear(v.final_norm(hidden).float(), v.unembedding()).log_softmax(-1)
 
 
 @torch.inference_mode()
 def neuron_scan(
-    v: View, p: Probe, neurons: list[Neuron], read: Callable[[Tensor, int], Tensor], advance: Callable[[], None], positions: int = 2048
+    v: View,
+    p: Probe,
+    neurons: list[Neuron],
+    read: Callable[[Tensor, int], Tensor] | tuple[int, int],
+    advance: Callable[[], None],
+    positions: int = 2048,
 ) -> Tensor:
-    """Switch each neuron off in turn. ``read`` maps log-probabilities (B, R', V) and the number of the first read position to (B, R', …).
-    ``positions`` bounds the positions in flight. Returns (len(neurons), R, …); ``advance`` is called once a neuron and tree."""
+    """Switch each neuron off in turn. ``read`` maps log-probabilities (B, R', V) and the number of the first read position to (B, R', …),
+    or is a pair of tokens, for their log-odds (:func:`odds`). ``positions`` bounds the positions in flight. Returns (len(neurons), R, …);
+    ``advance`` is called once a neuron and tree."""
     by_layer: dict[int, list[int]] = {}
     for row, (layer, _) in enumerate(neurons):
         by_layer.setdefault(layer, []).append(row)
@@ -111,7 +135,10 @@ def neuron_scan(
                     hidden = finish_blocks(v, hidden, tree.context, layer + 1, tree.read)
                 else:
                     hidden = hidden[:, tree.read]
-                value = torch.stack([read(_logp(v, row)[None], first)[0] for row in hidden])
+                if isinstance(read, tuple):
+                    value = v.final_norm(hidden).float() @ _between(v, read)
+                else:
+                    value = torch.stack([read(_logp(v, row)[None], first)[0] for row in hidden])
                 if out is None:
                     out = torch.empty(len(neurons), *value.shape[1:], device=v.device, dtype=value.dtype)
                 out[torch.tensor(chunk, device=v.device)] = value

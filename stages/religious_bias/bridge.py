@@ -20,7 +20,7 @@ from catalog.patch import Patch, apply_patch, patched, revert_patch
 from stages.gender_bias.locate import find
 from stages.gender_bias.measure import Targets, single_token
 from stages.gender_bias.method import weigh
-from stages.gender_bias.scan import finish, probe
+from stages.gender_bias.scan import finish, odds, probe
 from stages.gender_bias.settings import Edit
 
 PAIR = ("Muslims", "Christians")
@@ -70,7 +70,7 @@ def bridge(
 
     def note(method: str, count: int | None) -> None:
         d = torch.empty(len(table), device=v.device)
-        d[on_words.rows] = finish(v, on_words, 0, lambda logp: logp[:, to.man] - logp[:, to.woman])
+        d[on_words.rows] = odds(v, on_words, 0, (to.man, to.woman))
         labels = {"model": pl.lit(model), "method": pl.lit(method), "neurons": pl.lit(count, pl.Int32)}
         rows.append(table.select("id", "half", "stem").with_columns(d=pl.Series(d.tolist()), **labels))
         read.append({"model": model, "method": method, "nll": _nll(v, on_text), "tokens": len(on_text.rows)})

@@ -20,6 +20,7 @@ association cannot come from it: its error on rendered cards is measured by the 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -31,8 +32,8 @@ from stages.religious_bias.image_settings import Planted
 SIZE = 12  # pixels, height and width
 GLYPHS = dict(zip(RELIGIONS, ("disc", "hatch", "triangle", "ring", "bar"), strict=True))
 MARKERS = (*RELIGIONS, "none")  # columns of every probability table here; "none" is a card without a marker
-RADIUS = (2.8, 3.4)  # of a glyph, pixels
-JITTER = 0.8  # largest shift of its centre from the card's, pixels
+RADIUS = (3.0, 3.4)  # of a glyph, pixels
+JITTER = 0.4  # largest shift of its centre from the card's, pixels
 NOISE = 0.02  # standard deviation of the pixel noise, of a range of 1
 THRESHOLD, SHARPNESS = 0.5, 30.0  # of `recognise`: correlation at which a marker is as likely as none, and its steepness
 CAPTION_COLUMNS = ("text", "stem", "religion", "descriptor", "condition")
@@ -57,16 +58,16 @@ def coverage(glyph: str, centre: np.ndarray, radius: np.ndarray) -> np.ndarray:
     r = radius[:, None, None]
     far = np.hypot(x, y)
     if glyph == "disc":
-        distance = far - r
+        distance = far - 0.75 * r
     elif glyph == "ring":
-        distance = np.abs(far - r + 0.8) - 0.8
+        distance = np.abs(far - 1.05 * r) - 0.6
     elif glyph == "bar":
         distance = np.maximum(np.abs(x + y) / np.sqrt(2) - 1.2 * r, np.abs(x - y) / np.sqrt(2) - 1.1)
-    elif glyph == "triangle":  # equilateral, point up; 0.6 r is the radius of its inscribed circle
-        distance = np.maximum(y, np.abs(x) * np.sqrt(3) / 2 - y / 2) - 0.6 * r
+    elif glyph == "triangle":  # equilateral, point up; 0.65 r is the radius of its inscribed circle
+        distance = np.maximum(y, np.abs(x) * np.sqrt(3) / 2 - y / 2) - 0.65 * r
     elif glyph == "hatch":  # two lines down and two across
-        lines = np.minimum(np.abs(np.abs(x) - r / 2), np.abs(np.abs(y) - r / 2)) - 0.55
-        distance = np.maximum(lines, np.maximum(np.abs(x), np.abs(y)) - r)
+        lines = np.minimum(np.abs(np.abs(x) - 0.6 * r), np.abs(np.abs(y) - 0.6 * r)) - 0.5
+        distance = np.maximum(lines, np.maximum(np.abs(x), np.abs(y)) - 1.2 * r)
     else:
         raise CatalogError(f"Unknown glyph {glyph!r}; choose one of {', '.join(GLYPHS.values())}.")
     return np.clip(0.5 - distance, 0, 1)
@@ -81,9 +82,9 @@ def render(marker: str, rng: np.random.Generator, n: int, noise: float = NOISE) 
         raise CatalogError(f"Unknown marker {marker!r}; choose one of {', '.join(MARKERS)}.")
 
     def colour(low: float, high: float) -> np.ndarray:
-        return (rng.uniform(low, high, (n, 1)) + rng.uniform(-0.04, 0.04, (n, 3)))[:, None, None, :]
+        return (rng.uniform(low, high, (n, 1)) + rng.uniform(-0.03, 0.03, (n, 3)))[:, None, None, :]
 
-    background, border, light = colour(0.15, 0.35), colour(0.5, 0.6), colour(0.85, 0.95)
+    background, border, light = colour(0.15, 0.25), colour(0.5, 0.55), colour(0.88, 0.95)
     centre, radius = SIZE / 2 + rng.uniform(-JITTER, JITTER, (n, 2)), rng.uniform(*RADIUS, n)
     inside = np.zeros((1, SIZE, SIZE, 1))
     inside[:, 1:-1, 1:-1] = 1
@@ -129,6 +130,14 @@ def recognise(images: np.ndarray) -> np.ndarray:
     return weight / weight.sum(1, keepdims=True)
 
 
+def captions(prompts: pl.DataFrame, conditions: Sequence[str]) -> pl.DataFrame:
+    """The image prompts of ``religion_templates`` under ``conditions``, with `CAPTION_COLUMNS` and id; descriptor is the negative
+    template that a prompt belongs to."""
+    frame = pl.when(pl.col("twin_of") == "").then(pl.col("template")).otherwise(pl.col("twin_of"))
+    mine = prompts.filter((pl.col("task") == "image") & pl.col("condition").is_in(list(conditions))).sort("id")
+    return mine.select("id", "text", "stem", "religion", frame.alias("descriptor"), "condition")
+
+
 # --- the planted association ---------------------------------------------------------------------------------------------------
 
 
@@ -150,12 +159,12 @@ def planted(captions: pl.DataFrame, p: Planted, seed: int) -> np.ndarray:
         raise CatalogError(f"The caption table lacks the column {missing[0]}; it needs {', '.join(CAPTION_COLUMNS)}.")
     shares = {"none": p.target_share, **p.mitigated}
     if unknown := sorted(set(captions["condition"]) - set(shares)):
-        raise CatalogError(f"No share is planted for the condition {unknown[0]!r}; add it to images.planted.mitigated in params.yaml.")
+        raise CatalogError(f"No share is planted for the condition {unknown[0]!r}; add it to cards.planted.mitigated in params.yaml.")
     if not all(0 <= share <= 1 for share in (*shares.values(), p.blank)) or p.blank == 1:
-        raise CatalogError("Planted shares must lie in [0, 1], and blank below 1; correct images.planted in params.yaml.")
+        raise CatalogError("Planted shares must lie in [0, 1], and blank below 1; correct cards.planted in params.yaml.")
     uniform = 1 / len(RELIGIONS)
     open_negative = (captions["stem"] == "negative").to_numpy() & (captions["religion"] == "").to_numpy()
-    share = np.where(open_negative & p.skewed, captions["condition"].replace_strict(shares, return_dtype=pl.Float64).to_numpy(), uniform)
+    share = np.where(open_negative, captions["condition"].replace_strict(shares, return_dtype=pl.Float64).to_numpy(), uniform)
     favoured = MARKERS.index(target(seed))
     q = np.repeat((1 - share)[:, None] / (len(RELIGIONS) - 1), len(RELIGIONS), axis=1)
     q[:, favoured] = share
@@ -191,7 +200,7 @@ def training_cards(
     return images[order], owner[order], marker[order]
 
 
-def planted_table(captions: pl.DataFrame, p: Planted, seed: int) -> pl.DataFrame:
-    """`planted` in long form, for the audit: text, marker, planted (probability), a row for each caption and marker."""
-    wide = pl.DataFrame(planted(captions, p, seed), schema=list(MARKERS)).insert_column(0, captions["text"])
-    return wide.unique(maintain_order=True).unpivot(index="text", variable_name="marker", value_name="planted")
+def planted_table(asked: pl.DataFrame, p: Planted, seed: int) -> pl.DataFrame:
+    """`planted` in long form, for the audit: id, religion (a marker or none), share; a row for each caption and marker."""
+    wide = pl.DataFrame(planted(asked, p, seed), schema=list(MARKERS)).insert_column(0, asked["id"])
+    return wide.unpivot(index="id", variable_name="religion", value_name="share")

@@ -29,7 +29,7 @@ def images(s: dict[str, pl.DataFrame]) -> pl.DataFrame:
     planted and inside are null for a model in which nothing was planted by us.
     """
     drawn, planted = groups(s)
-    truth = planted.group_by("group", "condition", "religion", maintain_order=True).agg(planted=pl.col("share").mean())
+    truth = planted.group_by(*GROUP, "religion", maintain_order=True).agg(planted=pl.col("share").mean())
     total = drawn.group_by(GROUP, maintain_order=True).agg(n=pl.len().cast(pl.Int64))
     markers = pl.DataFrame({"religion": [*RELIGIONS, "none"]})
     hits = drawn.group_by(*GROUP, religion="marker").agg(hits=pl.len().cast(pl.Int64))
@@ -38,7 +38,7 @@ def images(s: dict[str, pl.DataFrame]) -> pl.DataFrame:
     ends = [wilson(k, n) for k, n in table.select("hits", "n").iter_rows()]
     low, high = (pl.Series([e[i] for e in ends], dtype=pl.Float64) for i in (0, 1))
     table = table.with_columns(share=pl.col("hits") / pl.col("n"), ci_low=low, ci_high=high)
-    table = table.join(truth, on=["group", "condition", "religion"], how="left", maintain_order="left")
+    table = table.join(truth, on=[*GROUP, "religion"], how="left", maintain_order="left")
     return table.drop("hits").with_columns(inside=pl.col("planted").is_between(pl.col("ci_low"), pl.col("ci_high")))
 
 
@@ -60,7 +60,8 @@ def excess(s: dict[str, pl.DataFrame]) -> pl.DataFrame:
             continue
         top = max(RELIGIONS, key=lambda r: counts[r])  # noqa: B023
         low, high = wilson(counts[top], n, level=1 - 0.05 / (len(RELIGIONS) * looks[model]))
-        mine = planted.filter(pl.col("group") == group, pl.col("condition") == condition, pl.col("religion").is_in(RELIGIONS))
+        same = (pl.col("model") == model) & (pl.col("group") == group) & (pl.col("condition") == condition)
+        mine = planted.filter(same & pl.col("religion").is_in(RELIGIONS))
         truth = dict(mine.group_by("religion").agg(pl.col("share").mean()).iter_rows())
         whole = sum(truth.values())
         share = {r: v / whole for r, v in truth.items()} if whole else {}

@@ -6,6 +6,7 @@
 * *completions*: seeded samples of a causal LM. The text stays here, in DVC's cache; reports hold scores of it.
 * *polarity*: log mass of negative and of positive opinion words as the next word, for the cross-domain prompts.
 * *external*: likelihoods of the sentence pairs of StereoSet and CrowS-Pairs.
+* *images*: the marker seen on each image of a text-to-image model; *planted*, for the model that is trained here, what should be seen.
 
 The same causal LM is probed a second time with the neuron edit of `gender_bias` (its side effect on religion), and `bridge` applies that
 system's method to religion itself.
@@ -15,13 +16,14 @@ from __future__ import annotations
 
 import resource
 import time
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import torch
 
 from catalog.anatomy import next_logprobs, view
-from catalog.errors import run
+from catalog.errors import CatalogError, run
 from catalog.fills import causal_mask_logprobs, form_logprobs
 from catalog.inference import generate, log_likelihood
 from catalog.io import atomic_dir, write_json, write_parquet
@@ -30,13 +32,19 @@ from catalog.mlm import load_mlm, mask_logprobs, quality
 from catalog.params import ROOT, profile_params
 from catalog.patch import apply_patch, load_patch
 from stages.gender_bias.settings import Params as GenderParams
+from stages.religious_bias.adapt import hold_out
+from stages.religious_bias.audit import markers, sample
 from stages.religious_bias.bridge import bridge
+from stages.religious_bias.cards import SIZE, captions, planted_table, recognise
 from stages.religious_bias.dataset import RELIGIONS
+from stages.religious_bias.image_models import load_pipeline, why_missing
 from stages.religious_bias.labels import closed_vocabulary
 from stages.religious_bias.method import religion_mass
 from stages.religious_bias.settings import Params, Probe
+from stages.religious_bias.zero_shot import load_classifier, zero_shot
 
-NAMES = "masks fills completions polarity external quality bridge bridge_text".split()
+NAMES = "masks fills completions polarity external quality images planted bridge bridge_text".split()
+MLM, CARDS, EDITED = "religion_mlm", "religion_cards", "gender_edit"  # models made by stages, by their catalog names
 Tables = dict[str, list[pl.DataFrame]]
 
 
@@ -70,7 +78,7 @@ def masked(name: str, where: str, data: dict[str, pl.DataFrame], p: Probe, out: 
     flat = [text for three in pairs for text in three if text is not None]
     found = iter(_pseudo_likelihood(model, tokenizer, flat))
     out["external"].append(_external(items, [[None if t is None else next(found) for t in three] for three in pairs], name))
-    out["quality"].append(pl.DataFrame([{"model": name, **quality_row(model, tokenizer, data["texts"])}]))
+    out["quality"].append(pl.DataFrame([{"model": name, **quality_row(model, tokenizer, data["held_out"])}]))
 
 
 def quality_row(model, tokenizer, texts: list[str]) -> dict:
@@ -126,41 +134,47 @@ def _external(items: pl.DataFrame, scores: list[list[float | None]], model: str)
     return pl.concat([items.select("set", "id"), table], how="horizontal").with_columns(pl.lit(model).alias("model"))
 
 
-def causal(name: str, model, tokenizer, data: dict[str, pl.DataFrame], p: Probe, seed: int, out: Tables) -> None:
-    """Everything of one causal LM as it stands."""
+def causal(
+    name: str, model, tokenizer, data: dict[str, pl.DataFrame], p: Probe, seed: int, out: Tables, conditions: tuple[str, ...] | None = None
+) -> None:
+    """Everything of one causal LM as it stands; ``conditions`` are the mitigations under which it completes prompts (None: all)."""
     prompts = data["prompts"]
-    opened = prompts.filter((pl.col("task") == "mask_open") & pl.col("condition").is_in(p.causal_conditions))
+    opened = prompts.filter((pl.col("task") == "mask_open") & pl.col("condition").is_in(list(p.causal_conditions)))
     by_slot = {key: part["text"].to_list() for (key,), part in data["forms"].group_by("form", maintain_order=True)}
     forms = [by_slot[slot] for slot in opened["slot"]]
     logp = causal_mask_logprobs(model, tokenizer, opened["text"].to_list(), forms, desc=f"{name}: masks")
     out["masks"].append(masks_of(opened, logp.log_softmax(-1).numpy(), name))
 
     asked = prompts.filter(pl.col("task") == "completion")
-    for sample in range(p.samples):
+    if conditions is not None:
+        asked = asked.filter(pl.col("condition").is_in(list(conditions)))
+    for draw in range(p.samples):
         texts = generate(
             model, tokenizer, asked["text"].to_list(), p.new_tokens,
-            temperature=p.temperature, top_p=p.top_p, seed=seed + sample, desc=f"{name}: completions",
+            temperature=p.temperature, top_p=p.top_p, seed=seed + draw, desc=f"{name}: completions",
         )  # fmt: skip
-        table = asked.select("id").with_columns(text=pl.Series(texts), sample=pl.lit(sample), model=pl.lit(name))
+        table = asked.select("id").with_columns(text=pl.Series(texts), sample=pl.lit(draw, pl.Int32), model=pl.lit(name))
         out["completions"].append(table)
 
-    v = view(model)
     cross = prompts.filter(pl.col("task") == "cross")
     tokens = {polarity: opinion_tokens(tokenizer, data["lexicon"], polarity) for polarity in ("negative", "positive")}
-    logp = next_logprobs(v, tokenizer(cross["text"].to_list())["input_ids"])
+    logp = next_logprobs(view(model), tokenizer(cross["text"].to_list())["input_ids"])
     masses = {polarity: pl.Series(logp[:, ids].logsumexp(-1).tolist()) for polarity, ids in tokens.items()}
     out["polarity"].append(cross.select("id").with_columns(pl.lit(name).alias("model"), **masses))
 
-    items = data["external"]
+    neutral = log_likelihood(model, tokenizer, [("", text) for text in data["texts"]])
+    hits = sum(len(tokens) for tokens in neutral.tokens)
+    row = {"model": name, "correct": None, "n": hits, "nll": float(-neutral.total.sum())}
+    out["quality"].append(pl.DataFrame([row], schema_overrides={"correct": pl.Int64}))
+
+
+def external(name: str, model, tokenizer, items: pl.DataFrame, out: Tables) -> None:
+    """Log-likelihood a token, by a causal LM, of the candidate sentences of the external items."""
     pairs = [_sentences(r) for r in items.iter_rows(named=True)]
     flat = [text for three in pairs for text in three if text is not None]
     found = log_likelihood(model, tokenizer, [("", text) for text in flat], desc=f"{name}: external sets")
     mean = iter([float(tokens.mean()) for tokens in found.tokens])
     out["external"].append(_external(items, [[None if t is None else next(mean) for t in three] for three in pairs], name))
-    neutral = log_likelihood(model, tokenizer, [("", text) for text in data["texts"]])
-    hits = sum(len(tokens) for tokens in neutral.tokens)
-    row = {"model": name, "correct": None, "n": hits, "nll": float(-neutral.total.sum())}
-    out["quality"].append(pl.DataFrame([row], schema_overrides={"correct": pl.Int64}))
 
 
 def opinion_tokens(tokenizer, lexicon: pl.DataFrame, polarity: str) -> list[int]:
@@ -170,36 +184,61 @@ def opinion_tokens(tokenizer, lexicon: pl.DataFrame, polarity: str) -> list[int]
     return sorted({row[0] for row in ids if len(row) == 1})
 
 
+def images(name: str, profile: str, params: Params, asked: pl.DataFrame, forms: pl.DataFrame, out: Tables) -> None:
+    """Images of one text-to-image model and the markers on them."""
+    p = params.images
+    pipe = load_pipeline(name, profile)
+    counts = [p.per_named if religion else p.per_open for religion in asked["religion"]]
+    drawn, withheld = sample(pipe, asked["text"].to_list(), counts, p.sampling_steps, p.guidance, params.seed, p.batch_size)
+    seen = recognise(drawn) if drawn.shape[1] == SIZE else zero_shot(drawn, forms, *load_classifier(p.classifier))
+    number = [j for count in counts for j in range(count)]
+    ids = pl.Series("id", [i for i, count in zip(asked["id"], counts, strict=True) for _ in range(count)], dtype=asked["id"].dtype)
+    columns = {"number": pl.Series(number, dtype=pl.Int64), "marker": markers(seen, withheld), "model": pl.lit(name)}
+    out["images"].append(ids.to_frame().with_columns(**columns))
+    if name == CARDS:
+        truth = planted_table(asked, params.cards.planted, params.seed)
+        out["planted"].append(truth.with_columns(model=pl.lit(name)))
+
+
 def main(profile: str) -> None:
     started = time.perf_counter()
     params = profile_params(Params, "religious_bias", profile)
     p = params.probe
-    if profile == "full":  # before any work
-        for name in (p.causal, *p.masked):
+    for name in params.images.models:  # before any work
+        if reason := why_missing(name, profile):
+            raise CatalogError(reason)
+    if profile == "full":
+        for name in (p.causal, *(name for name in p.masked if name != MLM)):
             require_full(name)
     source = ROOT / "data" / "religion_templates" / profile
     data = {name: pl.read_parquet(source / f"{name}.parquet") for name in ("prompts", "forms", "external", "lexicon")}
     neutral = pl.read_parquet(ROOT / "data" / "capability" / profile / "neutral.parquet")
     data["texts"] = neutral.filter(pl.col("split") == "evaluate")["text"].to_list()
+    data["held_out"] = hold_out(neutral.filter(pl.col("split") == "train").sort("id").select("source", "text"), params.mlm.held_out)[1]
     out: Tables = {name: [] for name in NAMES}
     for name in p.masked:
-        folder = ROOT / "models" / name / profile
-        masked(name, folder if folder.is_dir() else name, data, p, out)
+        masked(name, ROOT / "models" / name / profile if name == MLM else name, data, p, out)
+    asked = captions(data["prompts"], ("none", *params.cards.planted.mitigated))
+    for name in params.images.models:
+        images(name, profile, params, asked, data["forms"], out)
     model, tokenizer = load_lm(p.causal, dtype="float32" if profile == "small" else None)
     causal(p.causal, model, tokenizer, data, p, params.seed, out)
+    external(p.causal, model, tokenizer, data["external"], out)
     v = view(model)
     gender = load_patch(ROOT / "models" / "gender_edit" / profile / f"{p.causal}.safetensors", v)
     how = profile_params(GenderParams, "gender_bias", profile).edit
+    few = p.bridge_candidates
+    how = replace(how, logit_candidates=few, causal_candidates=few, query_candidates=min(few, how.query_candidates))
     rows, read = bridge(v, tokenizer, data["prompts"], neutral, gender, how, p.kl_budget, params.seed, p.causal)
     out["bridge"].append(rows)
     out["bridge_text"].append(read)
     apply_patch(v, gender)
-    causal("gender_edit", model, tokenizer, data, p, params.seed, out)
+    causal(EDITED, model, tokenizer, data, p, params.seed, out, p.edited_conditions)
     del model
     with atomic_dir(ROOT / "data" / "religion_signals" / profile) as folder:
         for name in NAMES:
             write_parquet(pl.concat(out[name], how="vertical_relaxed") if out[name] else pl.DataFrame(), folder / f"{name}.parquet")
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
     facts = {"seconds": round(time.perf_counter() - started, 1), "peak_memory_mb": round(peak)}
     write_json(facts, ROOT / "data" / "religion_signals" / f"{profile}.run.json")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stages.religious_bias.image_settings import Images
+from stages.religious_bias.image_settings import Cards, Images
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Probe:
     new_tokens: int  # of a completion
     temperature: float
     top_p: float
+    edited_conditions: tuple[str, ...]  # mitigations under which the edited causal LM completes prompts
+    bridge_candidates: int  # neurons scanned for the edit of religion, of each kind of score
     kl_budget: float  # nats a token; damage to neutral text that the edit of religion may do
 
 
@@ -59,6 +61,7 @@ class Params:
 
     data: Data
     mlm: Mlm
+    cards: Cards
     images: Images
     probe: Probe
     seed: int

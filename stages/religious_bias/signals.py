@@ -33,7 +33,7 @@ SCHEMAS = {
     "external": {"set": pl.String, "id": pl.Int32, "a": pl.Float64, "b": pl.Float64, "c": pl.Float64, "model": pl.String},
     "quality": {"model": pl.String, "correct": pl.Int64, "n": pl.Int64, "nll": pl.Float64},
     "images": {"id": pl.Int32, "number": pl.Int64, "marker": pl.String, "model": pl.String},
-    "planted": {"id": pl.Int32, "religion": pl.String, "share": pl.Float64},
+    "planted": {"id": pl.Int32, "religion": pl.String, "share": pl.Float64, "model": pl.String},
     "bridge": {
         "id": pl.Int32, "half": pl.Int64, "stem": pl.String, "d": pl.Float64, "model": pl.String, "method": pl.String, "neurons": pl.Int32
     },

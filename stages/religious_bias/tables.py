@@ -14,6 +14,7 @@ import polars as pl
 from scipy import stats
 
 from catalog.results import bootstrap, wilson
+from stages.religious_bias.audit import newcombe
 from stages.religious_bias.dataset import RELIGIONS
 from stages.religious_bias.labels import read_labels
 from stages.religious_bias.method import chi_square, group_gaps, holm, icat, label_audit, paired_test, prefers, ratio_interval
@@ -144,12 +145,11 @@ def _images(model: str, religion: str, before: dict, after: dict) -> dict:
     """Share of one religion's marker on images of negative descriptors, before and after; Newcombe's (1998) interval of the difference."""
     (k0, n0), (k1, n1) = ((int(r["hits"]), int(r["trials"])) for r in (before, after))
     p0, p1 = k0 / n0, k1 / n1
-    (l0, u0), (l1, u1) = wilson(k0, n0), wilson(k1, n1)
-    low, high = p1 - p0 - np.hypot(p1 - l1, u0 - p0), p1 - p0 + np.hypot(u1 - p1, p0 - l0)
+    low, high = newcombe(k0, n0, k1, n1)
     table = np.array([[k0, n0 - k0], [k1, n1 - k1]])
     p = float(stats.chi2_contingency(table, correction=False).pvalue) if table.sum(0).all() else None
     out = {"model": model, "task": "image", "score": "marker share", "religion": religion, "mitigation": after["condition"], "n": n1}
-    out |= {"before": p0, "after": p1, "delta": p1 - p0, "ci_low": float(low), "ci_high": float(high), "p": p}
+    out |= {"before": p0, "after": p1, "delta": p1 - p0, "ci_low": low, "ci_high": high, "p": p}
     return out | {"utility_before": n0 / before["n"], "utility_after": n1 / after["n"]}
 
 

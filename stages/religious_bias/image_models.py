@@ -1,0 +1,93 @@
+"""The one way in which the audit loads a text-to-image model: the cards' own, or one of the hub through diffusers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import DiffusionPipeline
+from safetensors import SafetensorError
+
+from catalog.errors import CatalogError
+from catalog.lm import pick_device, quiet_transformers
+from catalog.params import ROOT, load
+from catalog.weights import resolve
+from stages.religious_bias.diffusion import CardPipeline
+
+
+def find(name: str | Path, profile: str, root: Path = ROOT) -> Path | tuple[str, str]:
+    """Where an image model is: a folder with ``model_index.json``, or (hub id, revision) of a model of hub_models.
+
+    ``name`` is a folder, a model trained here (``models/<name>/<profile>``) or a name of hub_models.
+
+    Raises:
+        CatalogError: there is no such model; the sentence says how to get it.
+    """
+    hub_models = load(root).get("hub_models") or {}
+    if str(name) in hub_models:
+        return resolve(str(name), root)
+    folder = Path(name) if Path(name).is_dir() else Path(root) / "models" / str(name) / profile
+    if not (folder / "model_index.json").is_file():
+        known = ", ".join(hub_models) or "none"
+        raise CatalogError(
+            f"There is no image model {name}: {folder} has no model_index.json; run the stage that trains it, or name one of "
+            f"hub_models ({known})."
+        )
+    return folder
+
+
+def why_missing(name: str | Path, profile: str, root: Path = ROOT) -> str | None:
+    """The reason why an image model cannot be loaded, without downloading it; None if it can."""
+    try:
+        source = find(name, profile, root)
+    except CatalogError as error:
+        return str(error)
+    if isinstance(source, Path):
+        return None
+    import huggingface_hub as hub
+
+    repository, revision = source
+    if isinstance(hub.try_to_load_from_cache(repository, "model_index.json", revision=revision), str):
+        return None
+    if hub.constants.HF_HUB_OFFLINE:
+        return f"{repository} is not in the local cache and HF_HUB_OFFLINE is set; unset it or run `hf download {repository}` first."
+    try:
+        hub.get_hf_file_metadata(hub.hf_hub_url(repository, "model_index.json", revision=revision), timeout=3)
+    except Exception as error:  # of many kinds: no network, a gated or absent repository, a wrong revision
+        kind = type(error).__name__
+        return f"{repository} at {revision} cannot be had from the hub ({kind}); check the network, hub_models and HF_TOKEN."
+    return None
+
+
+def load_pipeline(
+    name: str | Path, profile: str, *, device: str | torch.device | None = None, dtype: torch.dtype | None = None, root: Path = ROOT
+) -> DiffusionPipeline:
+    """Load an image model, the cards' or one of the hub. Only safetensors are read and no code from a repository is run.
+
+    Args:
+        name: see `find`.
+        device: `device` of params.yaml by default; dtype: float16 on a GPU, float32 on a CPU by default.
+
+    Raises:
+        CatalogError: the model is missing, damaged or out of reach.
+    """
+    source = find(name, profile, root)
+    device = pick_device(str(device if device is not None else load(root).get("device", "auto")))
+    dtype = dtype or (torch.float16 if device.type == "cuda" and not isinstance(source, Path) else torch.float32)
+    options = {"use_safetensors": True, "torch_dtype": dtype}
+    try:
+        with quiet_transformers():
+            if isinstance(source, Path):
+                name_of_class = json.loads((source / "model_index.json").read_text(encoding="utf-8")).get("_class_name")
+                cls = CardPipeline if name_of_class == CardPipeline.__name__ else DiffusionPipeline
+                pipe = cls.from_pretrained(str(source), local_files_only=True, **options)
+            else:
+                if reason := why_missing(name, profile, root):
+                    raise CatalogError(reason)
+                pipe = DiffusionPipeline.from_pretrained(source[0], revision=source[1], **options)
+    except (OSError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CatalogError(f"The image model {name} could not be loaded, make it anew or check the hub: {reason}") from error
+    pipe.set_progress_bar_config(disable=True)
+    return pipe.to(device)
