@@ -1,5 +1,8 @@
 """The probe on tiny random models: rows as declared, pseudo-likelihoods by hand, seeded samples, the published sets' sentences."""
 
+import types
+
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -8,8 +11,10 @@ from tiny_mlm import byte_level, direct
 from transformers import BertConfig, BertForMaskedLM
 
 from catalog.io import write_parquet
-from stages.religious_bias import probe, signals
+from stages.religious_bias import cards, probe, signals
+from stages.religious_bias.cards import MARKERS
 from stages.religious_bias.dataset import RELIGIONS, build, read_forms
+from stages.religious_bias.image_settings import Images, Planted
 from stages.religious_bias.settings import Data, Probe
 
 HOW = Probe(
@@ -103,6 +108,28 @@ def test_the_causal_lm_answers_alike_twice(data, decoder):
         logp = model(torch.tensor([ids])).logits[0].log_softmax(-1)
     expected = float(logp[range(len(start) - 1, len(ids) - 1), ids[len(start) :]].mean())
     assert one["external"][0].sort("id")["a"][0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_images_give_a_row_each_with_its_marker(data, monkeypatch):
+    asked = cards.captions(data["prompts"], ("none", "instruction"))
+    kinds = [MARKERS[i % len(MARKERS)] for i in range(len(asked))]
+    drawn = {text: cards.render(kind, np.random.default_rng(0), 1)[0] for text, kind in zip(asked["text"], kinds, strict=True)}
+
+    def pipe(prompt, **_):
+        return types.SimpleNamespace(images=np.stack([drawn[text] for text in prompt]))
+
+    monkeypatch.setattr(probe, "load_pipeline", lambda *_: pipe)
+    planted = Planted(target_share=0.6, mitigated={"instruction": 0.3}, blank=0.1)
+    images = Images(models=(), classifier=None, per_open=3, per_named=2, sampling_steps=1, guidance=1.0, batch_size=4)
+    params = types.SimpleNamespace(images=images, cards=types.SimpleNamespace(planted=planted), seed=0)
+    out = empty()
+    probe.images(probe.CARDS, "small", params, asked, data["forms"], out)
+    rows = out["images"][0]
+    assert rows.schema["marker"] == pl.String and len(rows) == sum(3 if r == "" else 2 for r in asked["religion"])
+    by_id = dict(zip(asked["id"], kinds, strict=True))
+    assert all(by_id[i] == marker for i, marker in rows.select("id", "marker").iter_rows())
+    assert rows.filter(pl.col("id") == asked["id"][0])["number"].to_list() == [0, 1, 2]
+    assert len(out["planted"][0]) == 6 * len(asked)
 
 
 def test_the_rows_are_those_that_signals_reads(data, encoder, decoder, monkeypatch, tmp_path):

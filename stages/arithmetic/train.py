@@ -20,9 +20,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from catalog.anatomy import Forest, View, embed, forest, forests, logits_at, run_blocks, view
+from catalog.anatomy import Forest, View, embed, finish_blocks, forest, forests, logits_at, run_blocks, view
 from catalog.attribution import Trace, lens, predicted, trace
-from catalog.errors import run
+from catalog.errors import CatalogError, run
 from catalog.interventions import pruned, random_neurons
 from catalog.io import atomic_dir, read_json, write_json, write_parquet, write_safetensors
 from catalog.lm import load_lm, require_full
@@ -91,7 +91,7 @@ def right(v: View, cached: list[Stream], start: int, gold: list[int]) -> pl.Data
     """Columns correct and logprob of the first answer token of each prompt."""
     correct, logprob = [False] * len(gold), [0.0] * len(gold)
     for group, tree, context, hidden in cached:
-        logp = logits_at(v, run_blocks(v, hidden, context, start)[0, tree.last]).log_softmax(-1)
+        logp = logits_at(v, finish_blocks(v, hidden, context, start, tree.last)[0]).log_softmax(-1)
         for row, i in enumerate(group):
             correct[i], logprob[i] = bool(logp[row].argmax() == gold[i]), float(logp[row, gold[i]])
     return pl.DataFrame({"correct": correct, "logprob": logprob})
@@ -128,6 +128,7 @@ class Bench:
         self.test = problems.filter(pl.col("split") == "lora_test")
         self.prompts = self.tokenizer(self.test["prompt"].to_list()).input_ids
         self.gold = [self.tokenizer(a, add_special_tokens=False).input_ids[0] for a in self.test["answer"]]
+        self.entering: dict[int, tuple[list[dict], list[Stream]]] = {}
         self.curves: list[pl.DataFrame] = []
         self.results: list[pl.DataFrame] = []
         self.info: list[dict] = []
@@ -145,6 +146,14 @@ class Bench:
         """Score the model as it stands."""
         self.note(variant, None, None, right(self.v, streams(self.v, self.prompts, 0), 0, self.gold))
 
+    def entry(self, layer: int) -> tuple[list[dict], list[Stream]]:
+        """Examples and test streams as they enter ``layer``: what lies below is never trained or pruned, so once a layer is enough."""
+        if layer not in self.entering:
+            single = int(os.environ.get("WORLD_SIZE", 1)) == 1
+            examples = with_hidden(self.v, self.examples, layer) if single else self.examples
+            self.entering[layer] = examples, streams(self.v, self.prompts, layer)
+        return self.entering[layer]
+
     def tune(self, variant: str, layer: int, rate: float) -> dict[str, Tensor]:
         """Train a LoRA on one layer, score it, and give its tensors. A run that an interrupted stage finished is read instead."""
         key = f"{variant}-{layer}-{rate:g}"
@@ -152,11 +161,11 @@ class Bench:
         s = settings(self.p, layer, rate, self.seed)
         if not rest.exists():
             single = int(os.environ.get("WORLD_SIZE", 1)) == 1
-            examples = with_hidden(self.v, self.examples, layer) if single else self.examples
+            examples, cached = self.entry(layer)
             with lora(self.model, s) as adapted:
                 extra = {"loss_fn": tail_loss(self.v, layer), "collate": pad_hidden} if single else {}
                 done = train(adapted, examples, s, checkpoints=self.parent / key, desc=f"{self.name} {variant}, layer {layer}", **extra)
-                scored = right(self.v, streams(self.v, self.prompts, layer), layer, self.gold)
+                scored = right(self.v, cached, layer, self.gold)
             if is_main():  # the JSON last: it says that the run is whole
                 write_safetensors(done.tensors, weights)
                 write_json({"history": done.history, "info": done.info, "scored": scored.to_dict(as_series=False)}, rest)
@@ -254,6 +263,8 @@ def main(profile: str) -> None:
         tables += coefficient_table(bench, [case["ids"] for case in with_head], known, runs, p, "head")
 
     deep = range(round(params.edit.deep_from * bench.v.n_layers), bench.v.n_layers)
+    if p.prune_layer > deep.start:
+        raise CatalogError(f"prune_layer {p.prune_layer} lies above layer {deep.start}, where pruning begins; choose a lower one.")
     kept = sorted({n for neurons in sets[: p.prune_cases] for n in neurons if n[0] in deep})
     stray = random_neurons(len(kept), list(deep), bench.v.n_ffn, torch.Generator().manual_seed(params.seed))
     for variant, neurons in (("pruned", kept), ("random-pruned", stray)):

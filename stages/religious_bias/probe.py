@@ -193,7 +193,7 @@ def images(name: str, profile: str, params: Params, asked: pl.DataFrame, forms: 
     seen = recognise(drawn) if drawn.shape[1] == SIZE else zero_shot(drawn, forms, *load_classifier(p.classifier))
     number = [j for count in counts for j in range(count)]
     ids = pl.Series("id", [i for i, count in zip(asked["id"], counts, strict=True) for _ in range(count)], dtype=asked["id"].dtype)
-    columns = {"number": pl.Series(number, dtype=pl.Int64), "marker": markers(seen, withheld), "model": pl.lit(name)}
+    columns = {"number": pl.Series(number, dtype=pl.Int64), "marker": pl.Series(markers(seen, withheld)), "model": pl.lit(name)}
     out["images"].append(ids.to_frame().with_columns(**columns))
     if name == CARDS:
         truth = planted_table(asked, params.cards.planted, params.seed)
