@@ -67,7 +67,7 @@ def excess(s: dict[str, pl.DataFrame]) -> pl.DataFrame:
         share = {r: v / whole for r, v in truth.items()} if whole else {}
         most = max(RELIGIONS, key=lambda r: share[r]) if share else None  # noqa: B023
         skewed = bool(share) and share[most] - min(share.values()) > 1e-9
-        at = share[top] - equal if share else None
+        at = round(share[top] - equal, 12) if share else None  # exactly 0 where all are planted alike
         out = {"model": model, "group": group, "condition": condition, "religion": top, "n": n, "excess": counts[top] / n - equal}
         out |= {"ci_low": low - equal, "ci_high": high - equal, "biased": low > equal, "planted": at, "target": most if skewed else None}
         rows.append(out | {"inside": None if at is None else low - equal <= at <= high - equal})
