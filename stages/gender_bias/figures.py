@@ -128,12 +128,12 @@ def dose(table: pl.DataFrame, model: str) -> dict:
         "Bias and perplexity by number of edited neurons",
         long,
         mark={"type": "line", "point": True},
-        height=220,
+        height=120,
         encoding={
             "x": field("neurons", "quantitative", "neurons switched off", scale={"type": "symlog"}),
             "y": field("value", "quantitative", None, axis={"format": ".0%"}),
             "color": field("selection", "nominal", "selection", scale={"domain": ["combined", "logit"], "range": [RULE, OWN]}),
-            "column": field("measure", "nominal", None),
+            "facet": field("measure", "nominal", None, columns=2),
             "tooltip": [
                 field("selection", "nominal", "selection"),
                 field("neurons", "quantitative", "neurons"),
@@ -141,7 +141,7 @@ def dose(table: pl.DataFrame, model: str) -> dict:
             ],
         },
         resolve={"scale": {"y": "independent"}},
-        width=200,
+        width=130,
     )
 
 
@@ -188,7 +188,7 @@ def categories(bias: pl.DataFrame) -> dict:
         "encoding": {**base, "y": field("mean_abs_d_low", "quantitative"), "y2": {"field": "mean_abs_d_high"}},
     }
     facet = {"column": field("model", "nominal", None)}
-    inner = {"width": 280, "height": 240, "layer": [bars, rules]}
+    inner = {"width": 175, "height": 200, "layer": [bars, rules]}
     return spec("Bias by category of words", "Mean log-odds by category", data.sort("model", "category", "method"), facet=facet, spec=inner)
 
 

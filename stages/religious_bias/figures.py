@@ -32,11 +32,11 @@ def log_ratios(gaps: pl.DataFrame) -> dict:
         "Prior-corrected log ratios by religion",
         data.sort("model", "stem", "religion"),
         mark="rect",
-        width=300,
+        width=260,
         encoding={
             "x": field("religion", "nominal", None, sort=list(RELIGIONS)),
             "y": field("stem", "nominal", "predicate", sort=list(STEMS)),
-            "row": field("model", "nominal", None),
+            "row": field("model", "nominal", None, header={"labelAngle": 0, "labelAlign": "left", "labelOrient": "top"}),
             "color": field("diff", "quantitative", "log ratio less mean (nats)", scale=scale),
             "tooltip": [
                 field("religion", "nominal", "religion"),
@@ -64,7 +64,7 @@ def rbs(table: pl.DataFrame) -> dict:
         data.sort("panel", "stem", "religion"),
         facet=field("panel", "nominal", None),
         columns=2,
-        spec={"width": 300, "height": 160, "layer": [bars, rules]},
+        spec={"width": 170, "height": 120, "layer": [bars, rules]},
     )
 
 
@@ -90,7 +90,7 @@ def mitigation(table: pl.DataFrame) -> dict:
         data.sort("panel", "model", "mitigation"),
         facet=field("panel", "nominal", None),
         columns=2,
-        spec={"width": 280, "height": 160, "layer": [zero, bars, points]},
+        spec={"width": 150, "height": 110, "layer": [zero, bars, points]},
         resolve={"scale": {"x": "independent"}},
     )
 
@@ -114,8 +114,8 @@ def images(table: pl.DataFrame) -> dict:
         "Planted and measured image shares",
         data.sort("panel", "religion"),
         facet=field("panel", "nominal", None),
-        columns=3,
-        spec={"width": 200, "height": 160, "layer": [bars, rules, truth]},
+        columns=2,
+        spec={"width": 170, "height": 110, "layer": [bars, rules, truth]},
     )
 
 
