@@ -5,7 +5,7 @@
 
 (a) certified top-k FFN neurons of the whole model, and exact scores of all neurons; (b) the definition: one softmax over the whole
 vocabulary a neuron, batched by layer; (c) TransformerLens' nearest call, the neurons' direct logit attribution (it has no
-log-probability increase; needs `pip install transformer-lens`); (d) the head scan here against a deep copy of the model for each
+log-probability increase; needs `pip install 'transformer-lens>=4'`); (d) the head scan here against a deep copy of the model for each
 head. Then certified top-k against brute force on many prompts, and parts against the whole. Times are medians of three where they
 are short. Memory is the peak of the process so far, so it only grows from line to line.
 """
@@ -26,6 +26,7 @@ from catalog.attribution import head_vectors, lens, predicted, trace
 from catalog.interventions import head_scan
 from catalog.lm import load_lm
 from catalog.neurons import neuron_scores, top_neurons
+from catalog.weights import resolve
 
 PROMPT = "The sum of 34 and 25 is "
 PROMPTS = [
@@ -76,40 +77,16 @@ def deep_copies(v, prompts: list[list[int]], heads: list[tuple[int, int]]) -> li
     return out
 
 
-def transformer_lens(model, tokenizer, run, target: int):
+def transformer_lens(name: str, model, tokenizer, target: int):
     """Neuron-level direct logit attribution by TransformerLens of the same weights, or None where it is not installed."""
     try:
-        from transformer_lens import HookedTransformer, HookedTransformerConfig
-        from transformer_lens.pretrained.weight_conversions import convert_llama_weights, convert_qwen2_weights
+        from transformer_lens.model_bridge import TransformerBridge
     except ImportError:
         return None
-    config = model.config
-    kind = "qwen2" if config.model_type == "qwen2" else "llama"
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    cfg = HookedTransformerConfig(
-        n_layers=config.num_hidden_layers,
-        d_model=config.hidden_size,
-        n_ctx=64,
-        d_head=head,
-        d_mlp=config.intermediate_size,
-        n_heads=config.num_attention_heads,
-        n_key_value_heads=config.num_key_value_heads,
-        d_vocab=config.vocab_size,
-        act_fn="silu",
-        eps=config.rms_norm_eps,
-        normalization_type="RMS",
-        positional_embedding_type="rotary",
-        rotary_dim=head,
-        rotary_adjacent_pairs=False,
-        rotary_base=int(config.rope_parameters["rope_theta"]),
-        final_rms=True,
-        gated_mlp=True,
-        dtype=torch.float32,
-        device="cpu",
-        original_architecture="Qwen2ForCausalLM" if kind == "qwen2" else "LlamaForCausalLM",
+    # The bridge puts its own modules into the model it is given, so it gets a copy; the name only says where the configuration is.
+    hooked = TransformerBridge.boot_transformers(
+        str(resolve(name)), hf_model=copy.deepcopy(model), tokenizer=tokenizer, device="cpu", dtype=torch.float32
     )
-    hooked = HookedTransformer(cfg, move_to_device=False)
-    hooked.load_state_dict((convert_qwen2_weights if kind == "qwen2" else convert_llama_weights)(model, cfg), strict=False)
     ids = torch.tensor([tokenizer(PROMPT).input_ids])
 
     def attribute():
@@ -145,9 +122,9 @@ def main() -> None:
     top_neurons(v, run, read, 0, target, 10)
     a, top = clock(lambda: top_neurons(v, run, read, 0, target, 100))
     say("(a) certified top-100 over all neurons", a, f"{top.evaluated} scored exactly, {top.certified} certified")
-    peer = transformer_lens(model, tokenizer, run, target)
+    peer = transformer_lens(args.model, model, tokenizer, target)
     if peer is None:
-        print("(c) TransformerLens is not installed: pip install transformer-lens")
+        print("(c) TransformerLens is not installed: pip install 'transformer-lens>=4'")
     else:
         c, attribution = clock(peer)
         say("(c) TransformerLens: direct logit attribution of all neurons", c, f"{c / a:.1f} x (a); no softmax, so another score")
