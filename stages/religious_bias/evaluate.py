@@ -138,7 +138,7 @@ def described(path, name: str, profile: str) -> dict:
 def main(profile: str) -> None:
     p = profile_params(Params, SYSTEM, profile).probe
     data, models = ROOT / "data", ROOT / "models"
-    s = signals.read([data / "religion_signals" / profile, models / "religion_cards" / profile], data / "religion_templates" / profile)
+    s = signals.read([data / "religion_signals" / profile], data / "religion_templates" / profile)
     t = build(s, data / "religion_templates" / "raw" / "human_labels.csv", p.causal)
     write_results(results(profile, t), SYSTEM, profile)
     for name, key in KEYS.items():
