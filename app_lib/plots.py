@@ -1,5 +1,6 @@
 """Pictures that the stages wrote under `reports/<system>/<profile>/plots`: Vega-Lite JSON and PNG."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,10 @@ def draw(plot: dict[str, Any]) -> None:
         try:
             path = find(plot["path"])
             if plot["kind"] == "png":
-                st.image(str(path), width="stretch", alt=plot["title"])
+                # Inside the page: Streamlit forgets its own address of a picture at once when a reader moves on, and the browser then
+                # reports an error.
+                picture = base64.b64encode(path.read_bytes()).decode()
+                st.image(f"data:image/png;base64,{picture}", width="stretch", alt=plot["title"])
                 return
             spec = read_vega(path)
             spec.pop("title", None)

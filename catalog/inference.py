@@ -87,7 +87,7 @@ def log_likelihood(
         desc: shows progress under this name.
 
     Raises:
-        CatalogError: an empty continuation.
+        CatalogError: an empty continuation, or a pair longer than a model with learnt positions can read.
     """
     max_tokens = max_tokens or _default_tokens(model)
     rows = _shared_rows(model, tokenizer, pairs, max_tokens)
@@ -242,12 +242,17 @@ def _shared_rows(model: Any, tokenizer: Any, pairs: Sequence[tuple], max_tokens:
     shareable = set(kinds) == {"full_attention"} if kinds else not getattr(config, "sliding_window", None)
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     rows: list[_Row] = []
+    longest = getattr(config, "n_positions", None)  # of models that learn a vector for each position
     open_row: dict[tuple[int, ...], _Row] = {}
     for pair, (context, continuation) in enumerate(pairs):
         prefix = _ids(tokenizer, context) or [start]
-        tokens = _ids(tokenizer, continuation, special=False)
+        tokens = _inner_ids(tokenizer, continuation)
         if not tokens:
             raise CatalogError(f"Continuation {pair} is empty; give it at least one token to be scored.")
+        if longest is not None and len(prefix) + len(tokens) > longest:
+            raise CatalogError(
+                f"Pair {pair} has {len(prefix) + len(tokens)} tokens and the model reads {longest} at most; shorten its context."
+            )
         row = open_row.get(tuple(prefix)) if shareable else None
         if row is None or len(row.ids) + len(tokens) > max_tokens:
             row = _Row(list(prefix), len(prefix), [])
@@ -266,10 +271,12 @@ def _shared_inputs(model: Any, rows: list[_Row]) -> dict[str, Tensor]:
     if all(len(row.parts) == 1 for row in rows):
         return inputs  # causal attention alone is right
     width = ids.shape[1]
-    positions = torch.arange(width).repeat(len(rows), 1)
+    # Padding needs no position of its own, and a model may have fewer than a row has places.
+    positions = torch.zeros(len(rows), width, dtype=torch.long)
     segment = torch.zeros(len(rows), width, dtype=torch.long)  # 0: context (and padding), 1, 2, …: continuations
     for b, row in enumerate(rows):
         first = row.context
+        positions[b, :first] = torch.arange(first)
         for number, part in enumerate(row.parts, start=1):
             end = first + len(part.tokens)
             segment[b, first:end] = number
@@ -285,6 +292,17 @@ def _shared_inputs(model: Any, rows: list[_Row]) -> dict[str, Tensor]:
 def _ids(tokenizer: Any, text: str | Sequence[int], special: bool = True) -> list[int]:
     """Token ids of a text, or the ids given. `special`: with the tokens the tokenizer puts around a text."""
     return tokenizer(text, add_special_tokens=special)["input_ids"] if isinstance(text, str) else list(text)
+
+
+def _inner_ids(tokenizer: Any, text: str | Sequence[int]) -> list[int]:
+    """Token ids of a text as it stands after another one. Tokenizers such as Llama's put a space before every text, which here would be a
+    token too many or a space that is not there."""
+    ids = _ids(tokenizer, text, special=False)
+    if not isinstance(text, str) or not ids or not str(tokenizer.convert_ids_to_tokens(ids[0])).startswith("\N{LOWER ONE EIGHTH BLOCK}"):
+        return ids
+    before = _ids(tokenizer, "\n", special=False)
+    both = _ids(tokenizer, f"\n{text}", special=False)
+    return both[len(before) :] if both[: len(before)] == before else ids
 
 
 def _pad_right(rows: Sequence[Sequence[int]]) -> Tensor:

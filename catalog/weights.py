@@ -35,8 +35,18 @@ def resolve(name: str, root: Path = ROOT) -> Path | tuple[str, str]:
     return folder
 
 
-def require_hub(name: str, root: Path = ROOT) -> None:
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+
+def require_hub(
+    name: str, root: Path = ROOT, *, describes: str = "config.json", cached: tuple[str, ...] = WEIGHTS
+) -> None:
     """Check without downloading that the weights of model `name` can be had; a model in the hub's local cache can.
+
+    Args:
+        name, root: as for `resolve`.
+        describes: the file that every repository of this kind has; it is asked for.
+        cached: files of which one is in the local cache when the model is.
 
     Raises:
         CatalogError: the model is undeclared or not built, the hub is out of reach, or the model is not open to you.
@@ -50,7 +60,7 @@ def require_hub(name: str, root: Path = ROOT) -> None:
     repository, revision = source
     if any(
         isinstance(hub.try_to_load_from_cache(repository, file, revision=revision), str)
-        for file in ("model.safetensors", "model.safetensors.index.json")
+        for file in cached
     ):
         return
     if hub.constants.HF_HUB_OFFLINE:
@@ -59,7 +69,7 @@ def require_hub(name: str, root: Path = ROOT) -> None:
             f"`hf download {repository} --revision {revision}` first."
         )
     try:
-        hub.get_hf_file_metadata(hub.hf_hub_url(repository, "config.json", revision=revision), timeout=3)
+        hub.get_hf_file_metadata(hub.hf_hub_url(repository, describes, revision=revision), timeout=3)
     except errors.GatedRepoError:
         raise CatalogError(
             f"{repository} is gated; accept its licence on its hub page, then run `hf auth login` or set HF_TOKEN."

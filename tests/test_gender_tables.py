@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from peft import get_peft_model_state_dict
 from tiny import tiny
 
-from catalog import io, params
+from catalog import io, params, training
 from catalog.anatomy import view
 from catalog.patch import load_patch
 from catalog.results import wilson
@@ -176,16 +177,22 @@ def published(tmp_path_factory):
     real = params.profile_params(Params, "gender_bias", "small")
     experiments = ("dose", "prompt", "projection", "hierarchy", "proto_a", "choice", "checkpoint")
     p = dataclasses.replace(
-        real.edit, rows=(Row("tiny", True, 4, experiments), Row("other", False, 0, ())), templates=None, neutral_every=1, dose=(1, 3),
+        real.edit, rows=(Row("tiny", None, True, 4, experiments), Row("tiny", "other/lora", False, 0, ())), templates=None, neutral_every=1,
+        dose=(1, 3),
         perplexity_limit=1.0, neurons=4, hierarchy_neurons=3, general_kl=9.0, gender_fall=0.0,
     )  # fmt: skip
     model, tokenizer = tiny("llama", vocabulary=300), word_tokenizer([*SINGLE.split(), *TRAITS, *HOBBIES])
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    low = training.Settings(lora_rank=2)
+    with training.lora(model, low) as adapted:  # away from its start, where a LoRA changes nothing
+        tensors = {name: tensor + 0.3 for name, tensor in get_peft_model_state_dict(adapted).items()}
+    training.save_lora(tensors, low, "tiny", root / "models" / "other" / "lora")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(edit, "load", lambda name, dtype: (model, tokenizer, view(model)))
+        patch.setattr(edit, "ROOT", root)
         folder = root / "models" / "gender_edit" / "small"
         out = {name: [] for name in edit.NAMES}
-        sets = {row.model: edit.study(row, data, p, 0, "small", folder, out) for row in p.rows}
+        sets = {row.name: edit.study(row, data, p, 0, "small", folder, out) for row in p.rows}
         cal = calibration.calibrate(0, calibration.Sizes(seeds=1, words_each=2, definitional=2, objects=3, steps=4, draws=1))
         for name in edit.NAMES:
             io.write_parquet(pl.concat(out[name]) if name in out and out[name] else cal[name], folder / f"{name}.parquet")
@@ -215,7 +222,8 @@ def test_every_method_is_measured_and_the_model_left_as_it_was(published):
     own = edits.filter(model="tiny")
     kinds = {"none", "combined", "zeroed", "logit", "causal", "logit, matched", "causal, matched", "random", "cna", "prompt"}
     assert set(own["method"]) == kinds | {"sentence-debias", "dose combined", "dose logit"}
-    assert edits.filter(model="other")["method"].to_list() == ["none"]
+    other = edits.filter(model="other").row(0, named=True)
+    assert edits.filter(model="other")["method"].to_list() == ["none"] and other["perplexity"] != own.filter(method="none")["perplexity"][0]
     none = own.filter(method="none").row(0, named=True)
     assert none["abs_d_drop"] == none["perplexity_change"] == 0 and none["agreement"] == 1 and none["n"] == 8
     prompt = own.filter(method="prompt")

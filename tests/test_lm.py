@@ -5,7 +5,15 @@ import pytest
 import torch
 from huggingface_hub.errors import GatedRepoError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from catalog import lm
 from catalog.errors import CatalogError
@@ -224,6 +232,32 @@ def test_contexts_are_not_shared_under_a_sliding_window():
     for i, pair in enumerate(pairs):
         expected = direct(model, *(tokenizer(text)["input_ids"] for text in pair))
         torch.testing.assert_close(scored.tokens[i].double(), expected, atol=2e-5, rtol=0)
+
+
+def test_shared_contexts_under_learnt_positions_and_a_pair_too_long_for_them():
+    """Continuations of one context stand side by side in a row that may be longer than the model has positions."""
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=40, n_embd=32, n_layer=2, n_head=4, n_positions=12, initializer_range=0.5)).eval()
+    pairs = [("abcdefgh", text) for text in ("ijkl", "mnop", "qr", "stuv")] + [("ab", "c")]
+    scored = lm.log_likelihood(model, char_tokenizer(), pairs)
+    for i, pair in enumerate(pairs):
+        expected = direct(model, *(char_tokenizer()(text)["input_ids"] for text in pair))
+        torch.testing.assert_close(scored.tokens[i].double(), expected, atol=2e-5, rtol=0)
+    with pytest.raises(CatalogError, match="Pair 0 has 13 tokens and the model reads 12"):
+        lm.log_likelihood(model, char_tokenizer(), [("abcdefgh", "ijklm")])
+
+
+def test_a_tokenizer_that_puts_a_space_before_every_text(tiny):
+    """As Llama's does: a continuation is tokenised as it stands after another text."""
+    vocab = {token: i for i, token in enumerate(["<s>", "</s>", "<0x0A>", *"\N{LOWER ONE EIGHTH BLOCK}abcdefg"])}
+    raw = Tokenizer(models.BPE(vocab, [], byte_fallback=True))
+    raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>")
+    assert tokenizer("ab")["input_ids"] == [3, 4, 5]
+    model = tiny[0]
+    scored = lm.log_likelihood(model, tokenizer, [("ab", " cd"), ("ab", "cd")])
+    for tokens, expected in zip(scored.tokens, ([3, 6, 7], [6, 7]), strict=True):
+        torch.testing.assert_close(tokens.double(), direct(model, [3, 4, 5], expected), atol=2e-5, rtol=0)
 
 
 def test_greedy_flag_and_empty_continuation(tiny):

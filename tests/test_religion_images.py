@@ -120,9 +120,10 @@ def test_a_missing_or_broken_image_model_is_one_sentence(trained, tmp_path):
     (tmp_path / "params.yaml").write_text("hub_models: {}\n")
     with pytest.raises(CatalogError, match="There is no image model nothing"):
         image_models.load_pipeline("nothing", "small", root=tmp_path)
-    assert "run the stage" in image_models.why_missing("nothing", "small", root=tmp_path)
+    with pytest.raises(CatalogError, match="run the stage"):
+        image_models.require_image_model("nothing", "small", root=tmp_path)
     trained[0].save_pretrained(str(tmp_path / "cards"), safe_serialization=True)
-    assert image_models.why_missing(tmp_path / "cards", "small") is None
+    image_models.require_image_model(tmp_path / "cards", "small")
     weights = next((tmp_path / "cards" / "unet").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(CatalogError, match="could not be loaded"):
@@ -140,8 +141,8 @@ def test_a_hub_model_out_of_reach_is_said_before_any_work(monkeypatch):
     import huggingface_hub
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    reason = image_models.why_missing("stable_diffusion", "full")
-    assert "HF_HUB_OFFLINE" in reason
+    with pytest.raises(CatalogError, match="HF_HUB_OFFLINE"):
+        image_models.require_image_model("stable_diffusion", "full")
     with pytest.raises(CatalogError, match="HF_HUB_OFFLINE"):
         image_models.load_pipeline("stable_diffusion", "full", device="cpu")
 

@@ -113,6 +113,11 @@ def settings(p: Train, layer: int, rate: float, seed: int) -> Settings:
     )
 
 
+def alone() -> bool:
+    """Whether this is the only process that trains."""
+    return int(os.environ.get("WORLD_SIZE", 1)) == 1
+
+
 class Bench:
     """One loaded model with its training examples and test problems."""
 
@@ -149,8 +154,7 @@ class Bench:
     def entry(self, layer: int) -> tuple[list[dict], list[Stream]]:
         """Examples and test streams as they enter ``layer``: what lies below is never trained or pruned, so once a layer is enough."""
         if layer not in self.entering:
-            single = int(os.environ.get("WORLD_SIZE", 1)) == 1
-            examples = with_hidden(self.v, self.examples, layer) if single else self.examples
+            examples = with_hidden(self.v, self.examples, layer) if alone() else self.examples
             self.entering[layer] = examples, streams(self.v, self.prompts, layer)
         return self.entering[layer]
 
@@ -160,10 +164,9 @@ class Bench:
         weights, rest = self.parent / f"{key}.safetensors", self.parent / f"{key}.json"
         s = settings(self.p, layer, rate, self.seed)
         if not rest.exists():
-            single = int(os.environ.get("WORLD_SIZE", 1)) == 1
             examples, cached = self.entry(layer)
             with lora(self.model, s) as adapted:
-                extra = {"loss_fn": tail_loss(self.v, layer), "collate": pad_hidden} if single else {}
+                extra = {"loss_fn": tail_loss(self.v, layer), "collate": pad_hidden} if alone() else {}
                 done = train(adapted, examples, s, checkpoints=self.parent / key, desc=f"{self.name} {variant}, layer {layer}", **extra)
                 scored = right(self.v, cached, layer, self.gold)
             if is_main():  # the JSON last: it says that the run is whole

@@ -16,7 +16,7 @@ import torch
 
 from catalog.adapters import save_model, saved_lora
 from catalog.anatomy import view
-from catalog.errors import run
+from catalog.errors import CatalogError, run
 from catalog.interventions import random_neurons
 from catalog.io import atomic_dir, write_json, write_parquet
 from catalog.lm import load_lm, require_full
@@ -103,9 +103,10 @@ def _last_hidden(b: Bench, texts: list[str]) -> torch.Tensor:
 def study(row: Row, data: dict[str, pl.DataFrame], p: Edit, seed: int, profile: str, folder, out: Tables) -> dict:
     """Every experiment on one model; rows are appended to ``out``. Returns its neuron sets."""
     loaded = load(row.model, "float32" if profile == "small" else None)
-    b = bench(row.model, loaded, data["prompts"], data["synonyms"], data["neutral"], p.templates)
-    record = Recorder(b, data, out)
-    record.note("none", b.v.n_layers - 1, wide="choice" in row.experiments)
+    with saved_lora(loaded[0], ROOT / "models" / row.adapter) if row.adapter else nullcontext():
+        b = bench(row.name, loaded, data["prompts"], data["synonyms"], data["neutral"], p.templates)
+        record = Recorder(b, data, out)
+        record.note("none", b.v.n_layers - 1, wide="choice" in row.experiments)
     if not row.edit:
         return {}
     v, tokenizer = b.v, b.tokenizer
@@ -129,8 +130,13 @@ def study(row: Row, data: dict[str, pl.DataFrame], p: Edit, seed: int, profile: 
         neurons = random_neurons(n, layers, v.n_ffn, generator)
         edited("random", Selection(neurons, [0.0] * n), seed=draw)
     if "dose" in row.experiments:
+        doses = {}  # by size: weighed again, two doses may keep equally many neurons
         for count in (count for count in p.dose if count < n):
-            edited("dose combined", part(v, found, shares, count, budget, p))
+            chosen = part(v, found, shares, count, budget, p)
+            doses.setdefault(len(chosen.neurons), chosen)
+        for chosen in doses.values():
+            edited("dose combined", chosen)
+        for count in (count for count in p.dose if count < n):
             edited("dose logit", Selection(found.logit_order[:count], [0.0] * count))
     if "prompt" in row.experiments:
         for draw, text in enumerate(data["corrections"]["text"]):
@@ -196,6 +202,8 @@ def worked(problems: pl.DataFrame) -> pl.DataFrame:
 def main(profile: str) -> None:
     started = time.perf_counter()
     params = profile_params(Params, "gender_bias", profile)
+    if any(row.adapter and row.edit for row in params.edit.rows):
+        raise CatalogError("gender_bias.edit.rows: a model with an adapter is measured only; give it edit: false.")
     if profile == "full":  # before any work
         for row in params.edit.rows:
             require_full(row.model)
@@ -204,7 +212,7 @@ def main(profile: str) -> None:
     with atomic_dir(ROOT / "models" / "gender_edit" / profile) as folder:
         for name, table in calibrate(params.seed).items():
             out[name].append(table)
-        sets = {row.model: study(row, data, params.edit, params.seed, profile, folder, out) for row in params.edit.rows}
+        sets = {row.name: study(row, data, params.edit, params.seed, profile, folder, out) for row in params.edit.rows}
         for name in NAMES:
             write_parquet(pl.concat(out[name]) if out[name] else pl.DataFrame(), folder / f"{name}.parquet")
         write_json(sets, folder / "neurons.json")

@@ -301,7 +301,8 @@ def hierarchy(v, tokenizer, found: Found, report: Probe, nll: Tensor, p: Edit, m
         rows.append(
             {
                 "model": model, "group": group, "n": len(neurons), "first_layer": first, "last_layer": max(layer for layer, _ in neurons),
-                "deeper_changed": moved / total, "perplexity_before": float(nll.mean().exp()), "perplexity": float(loss.mean().exp()),
+                "deeper_changed": moved / total if total else None,
+                "perplexity_before": float(nll.mean().exp()), "perplexity": float(loss.mean().exp()),
                 "neurons": " ".join(f"{layer}_{index}" for layer, index in neurons),
             }
         )  # fmt: skip

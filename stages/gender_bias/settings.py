@@ -38,9 +38,15 @@ class Row:
     """One model under study."""
 
     model: str
+    adapter: str | None  # folder below models/ of a LoRA on it, measured under the name of its first part; null: the model as it is
     edit: bool  # false: measured only
     locate_words: int  # words of each category that neurons are chosen on
     experiments: tuple[str, ...]  # of: dose, prompt, projection, hierarchy, proto_a, choice, trained, checkpoint
+
+    @property
+    def name(self) -> str:
+        """The catalog's name of what is measured."""
+        return self.adapter.split("/")[0] if self.adapter else self.model
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,11 @@ from stages.religious_bias.settings import Mlm
 KEPT, RANDOM = 0.1, 0.1  # shares of the chosen tokens that stay, and that become a random token
 
 
+def to_train(neutral: pl.DataFrame) -> pl.DataFrame:
+    """The paragraphs of the data set `capability` that a masked LM may read: source, text."""
+    return neutral.filter(pl.col("split") == "train").sort("id").select("source", "text")
+
+
 def hold_out(paragraphs: pl.DataFrame, count: int) -> tuple[list[str], list[str]]:
     """Texts to train on and texts to measure quality on: the last whole documents, in the order given, with at least `count` paragraphs.
 

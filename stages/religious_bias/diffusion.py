@@ -69,7 +69,6 @@ class CardPipeline(DiffusionPipeline):
         num_inference_steps: int = 20,
         guidance_scale: float = 1.0,
         num_images_per_prompt: int = 1,
-        eta: float = 0.0,
         generator: torch.Generator | list[torch.Generator] | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
@@ -86,7 +85,7 @@ class CardPipeline(DiffusionPipeline):
         shape = (len(prompts) * num_images_per_prompt, self.unet.config.in_channels, size, size)
         x = randn_tensor(shape, generator=generator, device=self.unet.device, dtype=self.unet.dtype)
         self.scheduler.set_timesteps(num_inference_steps)
-        extra = {"eta": eta, "generator": generator} if isinstance(self.scheduler, DDIMScheduler) else {}
+        extra = {"generator": generator} if isinstance(self.scheduler, DDIMScheduler) else {}
         for t in self.scheduler.timesteps:
             v = self.unet(torch.cat([x, x]) if guided else x, t, states, class_labels=pooled).sample
             if guided:

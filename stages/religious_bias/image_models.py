@@ -12,8 +12,10 @@ from safetensors import SafetensorError
 from catalog.errors import CatalogError
 from catalog.lm import pick_device, quiet_transformers
 from catalog.params import ROOT, load
-from catalog.weights import resolve
+from catalog.weights import require_hub, resolve
 from stages.religious_bias.diffusion import CardPipeline
+
+INDEX = "model_index.json"  # of every pipeline of diffusers
 
 
 def find(name: str | Path, profile: str, root: Path = ROOT) -> Path | tuple[str, str]:
@@ -28,7 +30,7 @@ def find(name: str | Path, profile: str, root: Path = ROOT) -> Path | tuple[str,
     if str(name) in hub_models:
         return resolve(str(name), root)
     folder = Path(name) if Path(name).is_dir() else Path(root) / "models" / str(name) / profile
-    if not (folder / "model_index.json").is_file():
+    if not (folder / INDEX).is_file():
         known = ", ".join(hub_models) or "none"
         raise CatalogError(
             f"There is no image model {name}: {folder} has no model_index.json; run the stage that trains it, or name one of "
@@ -37,27 +39,14 @@ def find(name: str | Path, profile: str, root: Path = ROOT) -> Path | tuple[str,
     return folder
 
 
-def why_missing(name: str | Path, profile: str, root: Path = ROOT) -> str | None:
-    """The reason why an image model cannot be loaded, without downloading it; None if it can."""
-    try:
-        source = find(name, profile, root)
-    except CatalogError as error:
-        return str(error)
-    if isinstance(source, Path):
-        return None
-    import huggingface_hub as hub
+def require_image_model(name: str | Path, profile: str, root: Path = ROOT) -> None:
+    """Check without downloading that an image model can be loaded.
 
-    repository, revision = source
-    if isinstance(hub.try_to_load_from_cache(repository, "model_index.json", revision=revision), str):
-        return None
-    if hub.constants.HF_HUB_OFFLINE:
-        return f"{repository} is not in the local cache and HF_HUB_OFFLINE is set; unset it or run `hf download {repository}` first."
-    try:
-        hub.get_hf_file_metadata(hub.hf_hub_url(repository, "model_index.json", revision=revision), timeout=3)
-    except Exception as error:  # of many kinds: no network, a gated or absent repository, a wrong revision
-        kind = type(error).__name__
-        return f"{repository} at {revision} cannot be had from the hub ({kind}); check the network, hub_models and HF_TOKEN."
-    return None
+    Raises:
+        CatalogError: it is missing, the hub is out of reach, or the model is not open to you.
+    """
+    if not isinstance(find(name, profile, root), Path):
+        require_hub(str(name), root, describes=INDEX, cached=(INDEX,))
 
 
 def load_pipeline(
@@ -75,16 +64,15 @@ def load_pipeline(
     source = find(name, profile, root)
     device = pick_device(str(device if device is not None else load(root).get("device", "auto")))
     dtype = dtype or (torch.float16 if device.type == "cuda" and not isinstance(source, Path) else torch.float32)
-    options = {"use_safetensors": True, "torch_dtype": dtype}
+    options = {"use_safetensors": True, "dtype": dtype}
     try:
         with quiet_transformers():
             if isinstance(source, Path):
-                name_of_class = json.loads((source / "model_index.json").read_text(encoding="utf-8")).get("_class_name")
+                name_of_class = json.loads((source / INDEX).read_text(encoding="utf-8")).get("_class_name")
                 cls = CardPipeline if name_of_class == CardPipeline.__name__ else DiffusionPipeline
                 pipe = cls.from_pretrained(str(source), local_files_only=True, **options)
             else:
-                if reason := why_missing(name, profile, root):
-                    raise CatalogError(reason)
+                require_image_model(name, profile, root)
                 pipe = DiffusionPipeline.from_pretrained(source[0], revision=source[1], **options)
     except (OSError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

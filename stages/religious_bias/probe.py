@@ -23,7 +23,7 @@ import polars as pl
 import torch
 
 from catalog.anatomy import next_logprobs, view
-from catalog.errors import CatalogError, run
+from catalog.errors import run
 from catalog.fills import causal_mask_logprobs, form_logprobs
 from catalog.inference import generate, log_likelihood
 from catalog.io import atomic_dir, write_json, write_parquet
@@ -31,13 +31,14 @@ from catalog.lm import load_lm, require_full
 from catalog.mlm import load_mlm, mask_logprobs, quality
 from catalog.params import ROOT, profile_params
 from catalog.patch import apply_patch, load_patch
+from catalog.weights import require_hub
 from stages.gender_bias.settings import Params as GenderParams
-from stages.religious_bias.adapt import hold_out
+from stages.religious_bias.adapt import hold_out, to_train
 from stages.religious_bias.audit import markers, sample
 from stages.religious_bias.bridge import bridge
 from stages.religious_bias.cards import SIZE, captions, planted_table, recognise
 from stages.religious_bias.dataset import RELIGIONS
-from stages.religious_bias.image_models import load_pipeline, why_missing
+from stages.religious_bias.image_models import load_pipeline, require_image_model
 from stages.religious_bias.labels import closed_vocabulary
 from stages.religious_bias.method import religion_mass
 from stages.religious_bias.settings import Params, Probe
@@ -205,8 +206,9 @@ def main(profile: str) -> None:
     params = profile_params(Params, "religious_bias", profile)
     p = params.probe
     for name in params.images.models:  # before any work
-        if reason := why_missing(name, profile):
-            raise CatalogError(reason)
+        require_image_model(name, profile)
+    if params.images.classifier is not None:
+        require_hub(params.images.classifier)
     if profile == "full":
         for name in (p.causal, *(name for name in p.masked if name != MLM)):
             require_full(name)
@@ -214,7 +216,7 @@ def main(profile: str) -> None:
     data = {name: pl.read_parquet(source / f"{name}.parquet") for name in ("prompts", "forms", "external", "lexicon")}
     neutral = pl.read_parquet(ROOT / "data" / "capability" / profile / "neutral.parquet")
     data["texts"] = neutral.filter(pl.col("split") == "evaluate")["text"].to_list()
-    data["held_out"] = hold_out(neutral.filter(pl.col("split") == "train").sort("id").select("source", "text"), params.mlm.held_out)[1]
+    data["held_out"] = hold_out(to_train(neutral), params.mlm.held_out)[1]
     out: Tables = {name: [] for name in NAMES}
     for name in p.masked:
         masked(name, ROOT / "models" / name / profile if name == MLM else name, data, p, out)

@@ -17,7 +17,7 @@ from catalog.errors import run
 from catalog.io import atomic_dir, write_json, write_parquet
 from catalog.mlm import load_mlm
 from catalog.params import ROOT, profile_params
-from stages.religious_bias.adapt import adapt, hold_out
+from stages.religious_bias.adapt import adapt, hold_out, to_train
 from stages.religious_bias.cards import captions
 from stages.religious_bias.diffusion import train_cards
 from stages.religious_bias.settings import Params
@@ -25,17 +25,12 @@ from stages.religious_bias.settings import Params
 STAGE = "religious_bias_train"
 
 
-def paragraphs(profile: str) -> pl.DataFrame:
-    """Ordinary text: source, text."""
-    table = pl.read_parquet(ROOT / "data" / "capability" / profile / "neutral.parquet")
-    return table.filter(pl.col("split") == "train").sort("id").select("source", "text")
-
-
 def main(profile: str) -> None:
     started = time.perf_counter()
     params = profile_params(Params, "religious_bias", profile)
     model, tokenizer = load_mlm(params.mlm.model, dtype="float32")
-    read, _ = hold_out(paragraphs(profile), params.mlm.held_out)
+    neutral = pl.read_parquet(ROOT / "data" / "capability" / profile / "neutral.parquet")
+    read, _ = hold_out(to_train(neutral), params.mlm.held_out)
     done = adapt(model, tokenizer, read, params.mlm, params.seed)
     if is_main():
         with atomic_dir(ROOT / "models" / "religion_mlm" / profile) as folder:
