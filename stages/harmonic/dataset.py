@@ -1,0 +1,79 @@
+"""Tables with a target, their splits and schemas, and the neighbours that HARMONIC's instructions show.
+
+Writes, for each table, ``data/harmonic_tables/<profile>/<table>/``: `rows.parquet`, `schema.json` (learnt from the train rows alone) and
+`neighbours.parquet`: for each train row its k nearest train rows, the share of them with its label, and whether it becomes a target.
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from catalog.errors import CatalogError, run
+from catalog.io import atomic_dir, write_json, write_parquet
+from catalog.params import ROOT, profile_params
+from stages.harmonic.distances import keep, neighbours
+from stages.harmonic.settings import Data, Params, Table
+from stages.harmonic.tables import Schema, learn, read_table, split, typed
+
+SYSTEM = "harmonic"
+
+
+def load(name: str, table: Table, root: Path) -> pl.DataFrame:
+    """Rows of a table with its target typed.
+
+    Raises:
+        CatalogError: a file that is absent or no table; the sentence names the table.
+    """
+    folder = root / "data" / "assets" / table.asset if table.asset else root
+    if table.asset and not folder.is_dir():
+        raise CatalogError(f"Table {name} needs the asset {table.asset}: declare it under assets in params.yaml, then `dvc repro`.")
+    try:
+        rows = read_table([folder / file for file in table.files], table.form, table.columns, table.target, table.numeric)
+        return typed(rows, table.target, table.task)
+    except CatalogError as error:
+        raise CatalogError(f"Table {name}: {error}") from None
+
+
+def targets(train: pl.DataFrame, schema: Schema, table: Table, p: Data) -> pl.DataFrame:
+    """id, neighbours (ids, nearest first), same_label (share of them), kept: one row a train row."""
+    index = neighbours(train, schema, p.distance, table.neighbours, p.label_in_distance)
+    ids, labels = train["id"].to_numpy(), train[schema.target].to_numpy()
+    same = (labels[index] == labels[:, None]).mean(1)
+    kept = keep(labels, labels[index], table.min_same_label) if schema.task == "classification" else np.ones(len(train), dtype=bool)
+    return pl.DataFrame(
+        {
+            "id": ids,
+            "neighbours": pl.Series(ids[index].tolist(), dtype=pl.List(pl.Int32)),
+            "same_label": same,
+            "kept": kept,
+        }
+    )
+
+
+def build(name: str, table: Table, p: Data, seed: int, root: Path) -> tuple[pl.DataFrame, Schema, pl.DataFrame]:
+    """Rows with their splits, schema and neighbours of one table."""
+    rows = split(load(name, table, root), table.target, table.task, p.shares, seed)
+    train = rows.filter(pl.col("split") == "train")
+    schema = learn(train, name, table.target, table.task, table.aliases)
+    for column in (table.sensitive, *table.known):
+        if column not in schema.names:
+            raise CatalogError(f"Table {name} has no column {column!r}; correct sensitive and known in params.yaml.")
+    return rows, schema, targets(train, schema, table, p)
+
+
+def main(profile: str) -> None:
+    params = profile_params(Params, SYSTEM, profile)
+    made = {name: build(name, table, params.data, params.seed, ROOT) for name, table in params.data.tables.items()}
+    with atomic_dir(ROOT / "data" / "harmonic_tables" / profile) as folder:
+        for name, (rows, schema, near) in made.items():
+            write_parquet(rows, folder / name / "rows.parquet")
+            write_json(schema.to_dict(), folder / name / "schema.json")
+            write_parquet(near, folder / name / "neighbours.parquet")
+
+
+if __name__ == "__main__":
+    run(main)
