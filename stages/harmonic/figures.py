@@ -144,7 +144,6 @@ def training(curves: pl.DataFrame) -> dict:
         "Training of the generators",
         "Negative log-likelihood of the answer's tokens",
         data,
-        width="container",
         mark="line",
         encoding={
             "x": field("step", "quantitative", "optimiser step"),

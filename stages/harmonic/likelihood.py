@@ -22,6 +22,7 @@ from stages.harmonic.settings import Generator
 from stages.harmonic.tables import Schema, Source
 from stages.harmonic.train import begin_token, column_order
 
+MAX_TOKENS = 2048  # of a forward pass: rows that follow one prompt stand behind it in one sequence
 PROMPTS = 4  # different ones: rows that share a prompt share its forward pass
 
 
@@ -44,7 +45,7 @@ def strict_pairs(
 
 def nll(model: Any, tokenizer: Any, pairs: list[tuple[list[int], list[int]]], rows: int, desc: str) -> tuple[np.ndarray, np.ndarray]:
     """Negative log-likelihood (nats) of each row, (rows,), averaged over its pairs, and its number of tokens (rows,)."""
-    found = log_likelihood(model, tokenizer, pairs, desc=desc)
+    found = log_likelihood(model, tokenizer, pairs, max_tokens=MAX_TOKENS, desc=desc)
     tokens = np.array([len(values) for values in found.tokens]).reshape(rows, -1).mean(1)
     return -found.total.numpy().astype(np.float64).reshape(rows, -1).mean(1), tokens
 

@@ -33,8 +33,9 @@ def first_label(text: str, labels: list[str], whole_words: bool) -> str | None:
     return min(found)[2] if found else None
 
 
-def settings(p: Lle, seed: int) -> Settings:
-    """LoRA settings of the classifier."""
+def settings(p: Lle, n_layers: int, seed: int) -> Settings:
+    """LoRA settings of the classifier, on the upper layers of ``n_layers``."""
+    first = round(p.layers_from * n_layers)
     return Settings(
         epochs=p.epochs,
         batch_size=p.batch_size,
@@ -42,6 +43,7 @@ def settings(p: Lle, seed: int) -> Settings:
         schedule="cosine",
         lora_rank=p.rank,
         lora_alpha=p.alpha,
+        lora_layers=tuple(range(first, n_layers)) if first else (),
         row_tokens=512,
         log_steps=1,
         seed=seed,
@@ -76,7 +78,7 @@ def classify(
     labels = list(schema[schema.target].levels)
     rows = rows_of(table.head(p.rows), schema)
     examples = encode(tokenizer, [(question(row, schema), f" {row[schema.target]}") for row in rows])
-    s = settings(p, seed)
+    s = settings(p, fresh.config.num_hidden_layers, seed)
     torch.manual_seed(seed)
     with lora(fresh, s) as adapted:
         done = train(adapted, examples, s, desc=desc)

@@ -89,6 +89,7 @@ class Lle:
     learning_rate: float
     rank: int
     alpha: int
+    layers_from: float  # share of the depth above which layers are adapted; 0: all
     test_rows: int
 
 
