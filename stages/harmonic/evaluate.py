@@ -69,10 +69,8 @@ def private(part: pl.DataFrame, people: int) -> list[tuple]:
 def results(profile: str, t: Tables, found: dict[str, dict], benches: dict[str, Source], model: str) -> list[dict]:
     """Every headline number; see the module."""
     out = []
-    llm = {"harmonic", "great", "overtrained"}
-
     def model_of(method: str) -> str:
-        return model if method.split(" ")[0] in llm else "none"
+        return model if method.split(" ")[0] in figures.LLM else "none"
 
     def add(experiment: str, table: str, which: str, method: str, metric: str, value, ci=(None, None), n=None) -> None:
         out.append(row(SYSTEM, profile, experiment, table, which, method, metric, value, ci=ci, n=n))

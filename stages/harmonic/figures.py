@@ -5,8 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from catalog.vega import OTHER, OWN, RULE, field, spec
+from stages.harmonic.tables import COPY, HOLDOUT
 
-LLM = ("harmonic", "great", "overtrained")
+LLM = ("harmonic", "great", "overtrained")  # first words of the methods that are language models
 
 
 def draw(t: dict[str, pl.DataFrame], likely: pl.DataFrame, curves: pl.DataFrame) -> dict[str, dict]:
@@ -23,7 +24,7 @@ def draw(t: dict[str, pl.DataFrame], likely: pl.DataFrame, curves: pl.DataFrame)
 def kind(method: str = "method") -> pl.Expr:
     """What a method is, for its colour."""
     at = pl.col(method)
-    real = at.is_in(["copy of train", "holdout rows"])
+    real = at.is_in([COPY, HOLDOUT])
     model = at.str.split(" ").list.first().is_in(list(LLM))
     return pl.when(real).then(pl.lit("real rows")).when(model).then(pl.lit("LLM")).otherwise(pl.lit("other"))
 
@@ -63,7 +64,7 @@ def trade(utility: pl.DataFrame, privacy: pl.DataFrame) -> dict:
 
 def distances(table: pl.DataFrame) -> dict:
     """Distribution of the distance to the nearest training row, a line a method."""
-    shown = ["harmonic", "great", "smote", "cart", "marginals", "holdout rows"]
+    shown = ["harmonic", "great", "smote", "cart", "marginals", HOLDOUT]
     data = table.filter(pl.col("method").is_in(shown)).select("table", "method", "to_train").sort("table", "method", "to_train")
     data = data.with_columns(
         share=((pl.col("to_train").rank("ordinal")) / pl.len()).over("table", "method"),

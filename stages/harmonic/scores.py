@@ -162,7 +162,7 @@ def likeness(made: Source, synthetic: pl.DataFrame, declared: Table, p: Evaluate
 
 
 def llm_accuracy(read: pl.DataFrame) -> pl.DataFrame:
-    """LLE: right answers by reading, with Wilson's interval, MCC-free and by row; ``missing`` answers count as wrong."""
+    """LLE: share of right answers of each reading with Wilson's interval; a missing answer counts as wrong."""
     rows = []
     for (table, method), part in read.group_by("table", "method", maintain_order=True):
         for reading in ("strict", "paper", "word", "majority"):
