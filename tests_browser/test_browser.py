@@ -52,8 +52,8 @@ def test_from_the_overview_to_an_answer_in_sql(page, address):
     page.goto(address)
     expect(page.get_by_text("small: holds")).to_have_count(2)
     page.get_by_role("link", name="Open").first.click()
+    expect(page).to_have_url(f"{address}/system?system=demo_heads")  # the overview has the same heading: wait for the page
     expect(page.get_by_role("heading", name="Heads of a demo model")).to_be_visible()
-    assert page.url.endswith("/system?system=demo_heads")
     expect(page.get_by_text("Removing few heads costs most of the accuracy.")).to_be_visible()
     expect(page.get_by_test_id("stVegaLiteChart").locator("canvas, svg").first).to_be_visible()
 
@@ -87,7 +87,7 @@ def test_the_address_of_a_system_can_be_shared(page, address):
     page.get_by_role("combobox", name="System").click()
     page.get_by_role("option", name="Texts of a demo model").click()
     expect(page.get_by_role("heading", name="Texts of a demo model")).to_be_visible()
-    assert "system=demo_text" in page.url
+    expect(page).to_have_url(f"{address}/system?system=demo_text")
 
 
 def test_outputs_stay_folded_until_they_are_asked_for(page, address):
