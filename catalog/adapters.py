@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
+def upper_layers(count: int, share: float) -> tuple[int, ...]:
+    """Numbers of the layers above ``share`` of the depth of ``count`` layers, for `Settings.lora_layers`; empty (all) for 0."""
+    first = round(share * count)
+    return tuple(range(first, count)) if first else ()
+
+
 @contextmanager
 def lora(model: Any, settings: "Settings", tensors: Mapping[str, Tensor] | None = None) -> Iterator[Any]:
     """Attach a LoRA to a loaded model for the length of a `with` block.
@@ -89,6 +95,24 @@ def saved_lora(model: Any, folder: str | Path) -> Iterator[Any]:
         raise CatalogError(f"{folder} holds no whole LoRA ({error}); run the stage that trains it again.") from error
     with lora(model, settings, tensors) as adapted:
         yield adapted.eval()
+
+
+@contextmanager
+def folded(adapted: Any) -> Iterator[Any]:
+    """Add the adapter of `lora` or `saved_lora` to the weights for the length of a `with` block, in which it costs nothing.
+
+    Sums are rounded to the model's own type, as in any model that is served with its adapter merged. The weights are put back bit for bit.
+    """
+    layers = [module for module in adapted.modules() if hasattr(module, "base_layer") and hasattr(module, "merge")]
+    kept = [layer.base_layer.weight.detach().clone() for layer in layers]
+    adapted.merge_adapter()
+    try:
+        yield adapted
+    finally:
+        adapted.unmerge_adapter()
+        with torch.no_grad():
+            for layer, weight in zip(layers, kept, strict=True):
+                layer.base_layer.weight.copy_(weight)
 
 
 def save_lora(tensors: Mapping[str, Tensor], settings: "Settings", base: str, folder: str | Path) -> None:

@@ -5,6 +5,7 @@ that decides the result, so a run goes on only from its own checkpoint. A checkp
 written last, is there and agrees with them: one that was cut off while it was written is never resumed from.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -27,6 +28,11 @@ _INTEGER = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 def is_main() -> bool:
     """Whether this process is the one that writes files (the only one, or rank 0 of several)."""
     return int(os.environ.get("RANK", 0)) == 0
+
+
+def alone() -> bool:
+    """Whether this is the only process that trains."""
+    return int(os.environ.get("WORLD_SIZE", 1)) == 1
 
 
 def checkpoint_folder(
@@ -86,7 +92,10 @@ def fingerprint(model: torch.nn.Module, examples: Sequence[Mapping[str, Any]], s
 def finish(stage: str, profile: str, root: Path = ROOT) -> None:
     """Remove the checkpoints of a stage; call it at its end, when its outputs are written."""
     if is_main():
-        shutil.rmtree(Path(root) / FOLDER / stage / profile, ignore_errors=True)
+        folder = Path(root) / FOLDER / stage
+        shutil.rmtree(folder / profile, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another profile has checkpoints, or there never were any
+            folder.rmdir()
 
 
 def mark_complete(checkpoint: Path) -> None:

@@ -22,7 +22,7 @@ class LogLikelihood(NamedTuple):
 
     total: ``(N,)``, summed over the continuation's tokens.
     tokens: N tensors ``(tokens of the continuation,)``.
-    greedy: ``(N,)`` bool, whether each token of the continuation is the most probable one.
+    greedy: ``(N,)`` bool, whether no token is more probable than each token of the continuation.
     """
 
     total: Tensor
@@ -103,14 +103,14 @@ def log_likelihood(
             for b, row in enumerate(chunk):
                 keep[b, sorted({source for part in row.parts for source in part.sources})] = True
             logits = model(**inputs, logits_to_keep=keep, use_cache=False).logits.float()
-            normaliser, best = logits.logsumexp(-1), logits.argmax(-1)
+            normaliser, best = logits.logsumexp(-1), logits.amax(-1)  # argmax is many times slower
             place = (keep.flatten().cumsum(0) - 1).view_as(keep).cpu()
             for b, row in enumerate(chunk):
                 for part in row.parts:
                     at = place[b, part.sources].to(logits.device)
                     tokens = torch.tensor(part.tokens, device=logits.device)
                     result[part.pair] = (logits[at, tokens] - normaliser[at]).cpu()
-                    greedy[part.pair] = bool((best[at] == tokens).all())
+                    greedy[part.pair] = bool((best[at] == logits[at, tokens]).all())
                 advance(len(row.parts))
     total = torch.stack([values.sum() for values in result]) if result else torch.empty(0)
     return LogLikelihood(total, result, greedy)
@@ -200,6 +200,7 @@ def generate(
         progress(len(ids), desc or "", "prompt", enabled=desc is not None) as advance,
         torch.random.fork_rng(),
         _own_generation_config(model, config),
+        _contiguous_output(model),
     ):
         torch.manual_seed(seed)
         for batch in batches:
@@ -216,6 +217,18 @@ def generate(
                 texts[i] = text[: min(ends)] if ends else text
             advance(len(batch))
     return texts
+
+
+@contextmanager
+def _contiguous_output(model: Any) -> Iterator[None]:
+    """`generate` of transformers hands a slice of the hidden states to the output layer, and the product of a slice with the layer's weight
+    copies that weight for each row of the batch."""
+    layer = model.get_output_embeddings()
+    hook = layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(), *inputs[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 class _Part(NamedTuple):
@@ -253,7 +266,8 @@ def _shared_rows(model: Any, tokenizer: Any, pairs: Sequence[tuple], max_tokens:
             raise CatalogError(
                 f"Pair {pair} has {len(prefix) + len(tokens)} tokens and the model reads {longest} at most; shorten its context."
             )
-        row = open_row.get(tuple(prefix)) if shareable else None
+        # A context of one token costs less than the attention that each continuation would pay to the others of its row.
+        row = open_row.get(tuple(prefix)) if shareable and len(prefix) > 1 else None
         if row is None or len(row.ids) + len(tokens) > max_tokens:
             row = _Row(list(prefix), len(prefix), [])
             open_row[tuple(prefix)] = row

@@ -25,8 +25,9 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import accelerate
-from catalog.adapters import lora, save_lora, save_model, saved_lora
-from catalog.checkpoints import checkpoint_folder, finish, is_main, last_complete, mark_complete
+from catalog.adapters import folded, lora, save_lora, save_model, saved_lora
+from catalog.attention import float32_gradients
+from catalog.checkpoints import alone, checkpoint_folder, finish, is_main, last_complete, mark_complete
 from catalog.errors import CatalogError
 from catalog.lm import pick_dtype, quiet_transformers, set_seed
 from catalog.losses import Batch, answer_loss, frozen_reference, label_log_probs, tensors_of
@@ -36,10 +37,12 @@ from catalog.progress import progress
 __all__ = [
     "Run",
     "Settings",
+    "alone",
     "answer_loss",
     "checkpoint_folder",
     "encode",
     "finish",
+    "folded",
     "frozen_reference",
     "is_main",
     "label_log_probs",
@@ -158,6 +161,8 @@ def train(
         folder = checkpoints or stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(_restored(model))
         stack.enter_context(quiet_transformers())
+        on_cpu = model.device.type == "cpu" and "ACCELERATE_USE_FSDP" not in os.environ
+        stack.enter_context(float32_gradients(model, on_cpu and pick_dtype(settings.dtype, "cpu") == torch.bfloat16))
         advance = stack.enter_context(progress(steps, desc, done=done, enabled=is_main()))
         set_seed(settings.seed)
         trainer = _AnswerTrainer(
@@ -203,7 +208,8 @@ class _AnswerTrainer(Trainer):
         self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Tensor | None = None
     ) -> Tensor:
         if self.loss_fn is not None:
-            return self.loss_fn(model, inputs)
+            with self.accelerator.autocast():  # also around what a loss computes without the model's own `forward`
+                return self.loss_fn(model, inputs)
         # Gradients are averaged over processes, while the count is over all of them.
         return -label_log_probs(model, inputs)[0].sum() / num_items_in_batch * self.accelerator.num_processes
 

@@ -41,7 +41,7 @@ def model():
     return LlamaForCausalLM(config).eval()
 
 
-TABLE = Table(None, ("x.csv",), "csv", None, "class", "classification", None, {}, "people", 2, 1, "job", ("age",))
+TABLE = Table(None, ("x.csv",), "csv", None, "class", "classification", None, {}, "people", 2, 1, "job", ("age",), {})
 SCHEMA = Schema(
     "toy",
     "class",
@@ -309,6 +309,6 @@ def test_parameters_that_do_not_fit_together_stop_before_any_work():
         every = profile_params(Params, "harmonic", profile)
         sample.check_samplers(every)
         train.check(every.train, every.data)
-        assert all(Decimal(str(v)) > 0 for v in every.data.shares.values())
+        assert all(Decimal(str(v)) > 0 for table in every.data.tables.values() for v in table.shares.values())
         assert {s.table for s in every.sample.samplers} == set(every.data.tables)
         assert all(len(set(itertools.chain([t.target], t.known))) == len(t.known) + 1 for t in every.data.tables.values())

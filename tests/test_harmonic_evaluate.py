@@ -15,7 +15,8 @@ from stages.harmonic.baselines import cart, copy_of_train, holdout_rows, margina
 from stages.harmonic.settings import Params, Table
 from stages.harmonic.tables import COPY, HOLDOUT, Source, half, learn
 
-OWN = Table(None, ("own.csv",), "csv", None, "label", "classification", None, {}, "things", 2, 1, "colour", ("size", "weight"))
+SHARES = {"train": 0.4, "validation": 0.1, "test": 0.2, "holdout": 0.3}
+OWN = Table(None, ("own.csv",), "csv", None, "label", "classification", None, {}, "things", 2, 1, "colour", ("size", "weight"), SHARES)
 FACTS = {"device": "cpu", "dtype": "float32", "seconds": 2.0, "tokens": 100, "peak_memory_mb": 7}
 
 

@@ -12,8 +12,6 @@ holds times, `models/arithmetic_lora/<profile>.run.json`.
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable
 
 import polars as pl
 import torch
@@ -28,49 +26,12 @@ from catalog.io import atomic_dir, read_json, write_json, write_parquet, write_s
 from catalog.lm import load_lm, require_full
 from catalog.neurons import bases, comparative_neurons, geometry, likely_tokens
 from catalog.params import ROOT, profile_params
-from catalog.training import Settings, checkpoint_folder, encode, finish, is_main, lora, save_lora, train
+from catalog.tail import pad_hidden, tail_loss, with_hidden
+from catalog.training import Settings, alone, checkpoint_folder, encode, finish, is_main, lora, save_lora, train
 from stages.arithmetic.method import Neuron
 from stages.arithmetic.settings import Params, Train
 
 STAGE = "arithmetic_train"
-
-
-def tail_loss(v: View, start: int) -> Callable:
-    """Loss of :func:`catalog.training.answer_loss` for examples that bring the residual stream entering layer ``start``."""
-
-    def loss(model, batch: dict[str, Tensor]) -> Tensor:
-        hidden, labels = batch["hidden"], batch["labels"]
-        length = hidden.shape[1]
-        mask = torch.full((1, 1, length, length), torch.finfo(hidden.dtype).min, device=hidden.device).triu(1)
-        context = {"attention_mask": mask}
-        if v.family == "llama":
-            context["position_embeddings"] = v.model.model.rotary_emb(hidden, torch.arange(length, device=hidden.device)[None])
-        labelled = labels != -100
-        before = torch.nn.functional.pad(labelled[:, 1:], (0, 1))
-        logits = logits_at(v, run_blocks(v, hidden, context, start)[before])
-        return torch.nn.functional.cross_entropy(logits, labels[labelled])
-
-    return loss
-
-
-def pad_hidden(batch: list[dict]) -> dict[str, Tensor]:
-    """Right-padded ``hidden`` (B, T, d) and ``labels`` (B, T); causal attention never sees the padding."""
-    hidden = torch.nn.utils.rnn.pad_sequence([torch.as_tensor(e["hidden"]) for e in batch], batch_first=True)
-    labels = torch.nn.utils.rnn.pad_sequence([torch.as_tensor(e["labels"]) for e in batch], batch_first=True, padding_value=-100)
-    return {"hidden": hidden, "labels": labels}
-
-
-@torch.no_grad()
-def with_hidden(v: View, examples: list[dict], start: int) -> list[dict]:
-    """``examples`` with the residual stream entering layer ``start`` at each of their tokens: ``hidden`` (T, d)."""
-    out: list[dict] = [{} for _ in examples]
-    for group, tree in forests([list(map(int, e["input_ids"])) for e in examples], 768, v.device):
-        hidden, context = embed(v, tree)
-        hidden = run_blocks(v, hidden, context, 0, start)[0]
-        for i, last in zip(group, tree.last.tolist(), strict=True):
-            path = (tree.mask[0, 0, last] == 0).nonzero()[:, 0]  # a prompt's positions are the ancestors of its last one
-            out[i] = {**examples[i], "hidden": hidden[path].cpu().clone()}
-    return out
 
 
 Stream = tuple[list[int], Forest, dict, Tensor]
@@ -109,13 +70,9 @@ def settings(p: Train, layer: int, rate: float, seed: int) -> Settings:
         log_steps=1,
         save_steps=5,
         row_tokens=256,
+        dtype="float32",
         seed=seed,
     )
-
-
-def alone() -> bool:
-    """Whether this is the only process that trains."""
-    return int(os.environ.get("WORLD_SIZE", 1)) == 1
 
 
 class Bench:

@@ -24,7 +24,7 @@ from scipy.special import ndtri
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from catalog.errors import CatalogError
-from stages.harmonic.tables import Column, Schema
+from stages.harmonic.tables import COPY, Column, Schema
 
 LEAF = 5  # rows in a leaf at least (synthpop's minbucket): fewer would pass on single rows
 COPULA_DRAWS, COPULA_STEPS = 20_000, 12  # of the fit of the latent correlations
@@ -348,5 +348,5 @@ GENERATORS: dict[str, Callable[[pl.DataFrame, Schema, int, int], pl.DataFrame]] 
     "smote": smote,
     "cart": cart,
     "copula": copula,
-    "copy_of_train": copy_of_train,
+    COPY: copy_of_train,
 }

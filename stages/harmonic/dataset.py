@@ -56,7 +56,7 @@ def targets(train: pl.DataFrame, schema: Schema, table: Table, p: Data) -> pl.Da
 
 def build(name: str, table: Table, p: Data, seed: int, root: Path) -> tuple[pl.DataFrame, Schema, pl.DataFrame]:
     """Rows with their splits, schema and neighbours of one table."""
-    rows = split(load(name, table, root), table.target, table.task, p.shares, seed)
+    rows = split(load(name, table, root), table.target, table.task, table.shares, seed)
     train = rows.filter(pl.col("split") == "train")
     schema = learn(train, name, table.target, table.task, table.aliases)
     for column in (table.sensitive, *table.known):

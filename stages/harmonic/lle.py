@@ -14,8 +14,10 @@ import numpy as np
 import polars as pl
 import torch
 
+from catalog.adapters import upper_layers
 from catalog.inference import generate, log_likelihood
-from catalog.training import Settings, encode, lora, train
+from catalog.tail import tail_training
+from catalog.training import Settings, encode, folded, lora, train
 from stages.harmonic.serialise import question, rows_of
 from stages.harmonic.settings import Lle
 from stages.harmonic.tables import Schema
@@ -35,7 +37,6 @@ def first_label(text: str, labels: list[str], whole_words: bool) -> str | None:
 
 def settings(p: Lle, n_layers: int, seed: int) -> Settings:
     """LoRA settings of the classifier, on the upper layers of ``n_layers``."""
-    first = round(p.layers_from * n_layers)
     return Settings(
         epochs=p.epochs,
         batch_size=p.batch_size,
@@ -43,7 +44,7 @@ def settings(p: Lle, n_layers: int, seed: int) -> Settings:
         schedule="cosine",
         lora_rank=p.rank,
         lora_alpha=p.alpha,
-        lora_layers=tuple(range(first, n_layers)) if first else (),
+        lora_layers=upper_layers(n_layers, p.layers_from),
         row_tokens=512,
         log_steps=1,
         seed=seed,
@@ -80,11 +81,12 @@ def classify(
     examples = encode(tokenizer, [(question(row, schema), f" {row[schema.target]}") for row in rows])
     s = settings(p, fresh.config.num_hidden_layers, seed)
     torch.manual_seed(seed)
+    examples, extra = tail_training(fresh, examples, s.lora_layers)
     with lora(fresh, s) as adapted:
-        done = train(adapted, examples, s, desc=desc)
-        adapted.eval()
+        done = train(adapted, examples, s, desc=desc, **extra)
         asked = [question(row, schema) for row in rows_of(test, schema)]
-        read = answers(adapted, tokenizer, asked, labels, desc)
+        with folded(adapted.eval()):
+            read = answers(adapted, tokenizer, asked, labels, desc)
     gold = test.select("id", pl.col(schema.target).alias("gold"))
     return pl.concat([gold, read], how="horizontal"), {"seconds": done.info["seconds"], "rows": len(rows)}
 

@@ -18,24 +18,23 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from catalog.adapters import saved_lora
+from catalog.adapters import folded, saved_lora
 from catalog.errors import CatalogError, run
 from catalog.inference import generate
 from catalog.io import atomic_dir, write_json, write_parquet
 from catalog.lm import load_lm, require_full
 from catalog.params import ROOT, profile_params
 from catalog.progress import progress
-from stages.harmonic.baselines import cart, copula, copy_of_train, holdout_rows, marginals, smote
+from stages.harmonic.baselines import GENERATORS, holdout_rows
 from stages.harmonic.decode import Request, sample_rows
 from stages.harmonic.likelihood import nll, paper_pairs, paper_texts, strict_pairs
 from stages.harmonic.lle import classify, majority_answers
 from stages.harmonic.serialise import Instruction, Pieces, instruction, pieces, row_text, rows_of
 from stages.harmonic.settings import Generator, Params, Sample, Sampler
-from stages.harmonic.tables import COPY, HOLDOUT, Schema, Source, half, source
+from stages.harmonic.tables import HOLDOUT, Schema, Source, half, source
 from stages.harmonic.train import MODEL, begin_token, column_order
 from stages.harmonic.validate import check
 
-BASELINES = {"marginals": marginals, "smote": smote, "cart": cart, "copula": copula}
 PROMPTS = ("random", "neighbours", "perturbed")
 
 
@@ -155,7 +154,7 @@ class Bench:
         train, holdout = self.made.part("train"), self.made.part("holdout")
         out = []
         for seed in seeds:
-            for method, make in {**BASELINES, COPY: copy_of_train}.items():
+            for method, make in GENERATORS.items():
                 out.append(self.labelled(make(train, self.schema, len(train), seed), method, seed, None))
             released = half(holdout)[0]
             out.append(self.labelled(holdout_rows(released, self.schema, len(released), seed), HOLDOUT, seed, None))
@@ -284,7 +283,7 @@ def main(profile: str) -> None:
     phases = {"baselines": time.perf_counter() - started, "sampling": 0.0, "likelihoods": 0.0}
     for g in params.train.generators:
         bench, begun = benches[g.table], time.perf_counter()
-        with saved_lora(model, adapter(profile, g.table, g.name)) as adapted:
+        with saved_lora(model, adapter(profile, g.table, g.name)) as tuned, folded(tuned) as adapted:
             for s in (s for s in p.samplers if (s.table, s.generator) == (g.table, g.name)):
                 tables, refused, counts, took = bench.sample(adapted, s)
                 frames[g.table] += tables
@@ -296,7 +295,7 @@ def main(profile: str) -> None:
         begun = time.perf_counter()
         first = next((f for f in frames[g.table] if own and f["method"][0] == own[0].method), None)
         base = bench.untuned(model, g, first)
-        with saved_lora(model, adapter(profile, g.table, g.name)) as adapted:
+        with saved_lora(model, adapter(profile, g.table, g.name)) as tuned, folded(tuned) as adapted:
             likely += bench.likelihoods(adapted, g, base, first)
         phases["likelihoods"] += time.perf_counter() - begun
     begun = time.perf_counter()
@@ -318,7 +317,7 @@ def main(profile: str) -> None:
         s = p.samplers[0]
         for dtype in dict.fromkeys(("float32", str(model.dtype).removeprefix("torch."))):
             other = model if str(model.dtype).endswith(dtype) else load_lm(params.train.model, dtype=dtype)[0]
-            with saved_lora(other, adapter(profile, s.table, s.generator)) as adapted:
+            with saved_lora(other, adapter(profile, s.table, s.generator)) as tuned, folded(tuned) as adapted:
                 same.append(benches[s.table].same_rows(adapted, s, dtype))
     phases["batch sizes"] = time.perf_counter() - begun
     with atomic_dir(ROOT / "data" / "harmonic_synthetic" / profile) as folder:

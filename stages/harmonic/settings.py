@@ -22,6 +22,7 @@ class Table:
     min_same_label: int  # of the k; a row with fewer is no target; 0 keeps all
     sensitive: str  # the column that an attacker would like to know
     known: tuple[str, ...]  # the columns that he knows already
+    shares: dict[str, float]  # of train, validation, test, holdout
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,6 @@ class Data:
     """Tables, splits and the neighbours that instructions are made of."""
 
     tables: dict[str, Table]
-    shares: dict[str, float]  # of train, validation, test, holdout
     distance: str  # gower, or harmonic as released
     label_in_distance: bool
 

@@ -17,11 +17,13 @@ import numpy as np
 import polars as pl
 from safetensors.torch import load_file
 
+from catalog.adapters import upper_layers
 from catalog.errors import CatalogError, run
 from catalog.io import atomic_dir, read_json, write_json, write_parquet, write_safetensors
 from catalog.lm import load_lm, require_full
 from catalog.packing import IGNORE
 from catalog.params import ROOT, profile_params
+from catalog.tail import tail_training
 from catalog.training import Settings, checkpoint_folder, finish, is_main, lora, save_lora, train
 from stages.harmonic.serialise import Instruction, Pieces, instruction, pieces, rows_of
 from stages.harmonic.settings import Data, Generator, Params, Table, Train
@@ -85,7 +87,6 @@ def examples_of(g: Generator, made: Source, tokenizer: Any, table: Table, seed: 
 
 def settings(p: Train, g: Generator, n_layers: int, seed: int) -> Settings:
     """LoRA settings of one generator, on the upper layers of ``n_layers``."""
-    first = round(p.layers_from * n_layers)
     return Settings(
         epochs=g.epochs,
         batch_size=p.batch_size,
@@ -97,7 +98,7 @@ def settings(p: Train, g: Generator, n_layers: int, seed: int) -> Settings:
         lora_alpha=p.alpha,
         lora_dropout=p.dropout,
         lora_targets=p.targets,
-        lora_layers=tuple(range(first, n_layers)) if first else (),
+        lora_layers=upper_layers(n_layers, p.layers_from),
         row_tokens=0,
         save_steps=10,
         log_steps=1,
@@ -109,8 +110,10 @@ def tune(model: Any, examples: list[dict[str, list[int]]], s: Settings, folder: 
     """Train one adapter, or read the one an interrupted stage finished: tensors, curve, figures."""
     weights, rest = folder / "done.safetensors", folder / "done.json"
     if not rest.exists():
+        # In one epoch nothing is met twice.
+        examples, extra = tail_training(model, examples, s.lora_layers) if s.epochs > 1 else (examples, {})
         with lora(model, s) as adapted:
-            done = train(adapted, examples, s, checkpoints=folder, desc=desc)
+            done = train(adapted, examples, s, checkpoints=folder, desc=desc, **extra)
         if is_main():  # the JSON last: it says that the run is whole
             write_safetensors(done.tensors, weights)
             write_json({"history": done.history, "info": done.info}, rest)
