@@ -85,6 +85,9 @@ def sampling(name: str, rows: int, profile: str) -> None:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 peer = be_great.GReaT(llm=str(bench_weights(params)), batch_size=64)
                 peer.model = model
+                # It knows "<|endoftext|>" as the one special token and takes others for part of a value, which spoils every row.
+                decode = peer.tokenizer.decode
+                peer.tokenizer.decode = lambda ids: decode(ids, skip_special_tokens=True)
                 frame = bench.made.part("train").select(bench.schema.names).to_pandas()
                 peer._update_column_information(frame)
                 peer._update_conditional_information(frame, bench.schema.target)

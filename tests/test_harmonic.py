@@ -14,12 +14,29 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from catalog.errors import CatalogError
 from catalog.params import profile_params
-from stages.harmonic import likelihood, lle, sample, train, validate
+from stages.harmonic import decode, likelihood, lle, sample, train, validate
 from stages.harmonic.decode import Request, sample_rows
 from stages.harmonic.grammar import Value, number_steps
 from stages.harmonic.serialise import instruction, pieces, question, row_text, rows_of
 from stages.harmonic.settings import Generator, Params, Sampler, Table
 from stages.harmonic.tables import Column, Schema, Source, plain_number
+
+
+def test_the_cache_of_a_pack_gives_the_logits_of_whole_rows(model, monkeypatch):
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(2, 258, size=length).tolist() for length in (9, 300, 31, 1)]
+    feeds = [[rows[0][:4], rows[1][:250], rows[2][:20], []], [[], rows[1][250:], [], rows[3]], [rows[0][4:], [], rows[2][20:], []]]
+    for pack in (4096, 100):  # in one forward pass, and row by row
+        monkeypatch.setattr(decode, "PACK", pack)
+        with decode._packed_attention(model), torch.no_grad():
+            cache = decode._Cache(model, 4)
+            got = [cache.feed(feed) for feed in feeds]
+        assert [len(logits) for logits in got] == [3, 2, 2]
+        with torch.no_grad():
+            whole = [model(torch.tensor([row])).logits[0] for row in rows]
+        expected = [[whole[0][3], whole[1][249], whole[2][19]], [whole[1][-1], whole[3][-1]], [whole[0][-1], whole[2][-1]]]
+        for logits, wanted in zip(got, expected, strict=True):
+            assert torch.allclose(logits, torch.stack(wanted), atol=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from stages.harmonic import dataset
 from stages.harmonic.settings import Params, Table
 from stages.harmonic.tables import Schema, learn, plain_number, read_table, split, typed
 
+SHARES = {"train": 0.4, "validation": 0.1, "test": 0.2, "holdout": 0.3}
 ROWS = """@relation toy % a comment
 @attribute 'the age' real
 @attribute job {none, 'no job', "clerk"}
@@ -41,7 +42,7 @@ def test_a_table_is_read_and_typed(tmp_path):
     assert rows["job"].to_list() == ["none", "no job", None, "clerk"] and rows["the age"].dtype == pl.Float64
     assert rows["bmi"].to_list() == [21.5, 19.0, 33.25, 21.5]
     csv = "a|b\n"  # no comment: only a line that begins with | is one
-    assert toy(tmp_path, "|skip\nx, y\n1, \"a, b\"\n2, c\n", "csv", "y")["y"].to_list() == ["a, b", "c"]
+    assert toy(tmp_path, '|skip\nx, y\n1, "a, b"\n2, c\n', "csv", "y")["y"].to_list() == ["a, b", "c"]
     assert toy(tmp_path, "1,u\n0,v\n", "csv", "k", names=("k", "l"))["k"].to_list() == [1.0, 0.0]
     assert typed(toy(tmp_path, "1,u\n0,v\n", "csv", "k", names=("k", "l")), "k", "classification")["k"].to_list() == ["1", "0"]
     with pytest.raises(CatalogError, match="has no column 'y'"):
@@ -85,18 +86,17 @@ def test_targets_that_cannot_be_predicted(tmp_path):
 
 def test_splits_are_stratified_and_a_published_test_split_is_kept():
     frame = pl.DataFrame({"id": range(100), "file": 0, "x": 1.0, "y": ["a"] * 70 + ["b"] * 30})
-    shares = {"train": 0.4, "validation": 0.1, "test": 0.2, "holdout": 0.3}
-    rows = split(frame, "y", "classification", shares, 0)
+    rows = split(frame, "y", "classification", SHARES, 0)
     counts = {key: len(part) for key, part in rows.group_by("split", "y")}
     assert counts["train", "a"] == 28 and counts["holdout", "a"] == 21 and counts["test", "b"] == 6 and counts["validation", "b"] == 3
-    assert rows.equals(split(frame, "y", "classification", shares, 0)) and not rows.equals(split(frame, "y", "classification", shares, 1))
+    assert rows.equals(split(frame, "y", "classification", SHARES, 0)) and not rows.equals(split(frame, "y", "classification", SHARES, 1))
     two = frame.with_columns(file=pl.when(pl.col("id") % 4 == 0).then(1).otherwise(0))
-    rows = split(two, "y", "classification", shares, 0)
+    rows = split(two, "y", "classification", SHARES, 0)
     assert rows.filter(pl.col("split") == "test")["id"].to_list() == list(range(0, 100, 4))
     with pytest.raises(CatalogError, match="add up to 1"):
-        split(frame, "y", "classification", shares | {"train": 0.5}, 0)
+        split(frame, "y", "classification", SHARES | {"train": 0.5}, 0)
     with pytest.raises(CatalogError, match="too few rows"):
-        split(frame.head(3), "y", "classification", shares, 0)
+        split(frame.head(3), "y", "classification", SHARES, 0)
 
 
 def test_a_schema_knows_the_training_rows_only(tmp_path):
@@ -114,7 +114,7 @@ def test_a_schema_knows_the_training_rows_only(tmp_path):
 def test_a_table_of_ones_own_needs_a_few_parameters(tmp_path):
     lines = [f"{i % 7},{'xyz'[i % 3]},{'ab'[i % 2]}" for i in range(60)]
     (tmp_path / "own.csv").write_text("n,c,label\n" + "\n".join(lines) + "\n")
-    own = Table(None, ("own.csv",), "csv", None, "label", "classification", None, {}, "things", 2, 1, "label", ("n",))
+    own = Table(None, ("own.csv",), "csv", None, "label", "classification", None, {}, "things", 2, 1, "label", ("n",), SHARES)
     p = profile_params(Params, "harmonic", "small").data
     rows, schema, near = dataset.build("own", own, p, 0, tmp_path)
     assert schema.names == ["n", "c", "label"] and len(near) == (rows["split"] == "train").sum()

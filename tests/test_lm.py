@@ -299,13 +299,28 @@ def test_greedy_generation_equals_a_loop_of_argmax(tiny):
     assert model.generation_config.repetition_penalty == 5.0
 
 
+def test_generation_hands_the_output_layer_whole_rows(tiny):
+    """A slice would make torch copy the layer's weight for each row of the batch."""
+    model, tokenizer = tiny
+    seen = []
+    hook = model.lm_head.register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0].is_contiguous()))
+    lm.generate(model, tokenizer, ["once upon", "abc"], 3)
+    hook.remove()
+    assert len(seen) == 3 and all(seen) and not model.lm_head._forward_pre_hooks
+
+
+def test_a_context_of_one_token_is_not_shared(tiny):
+    from catalog.inference import _shared_rows
+
+    model, tokenizer = tiny
+    assert [len(_shared_rows(model, tokenizer, [(context, "bc"), (context, "de")], 1024)) for context in ("", "a", "ab")] == [2, 2, 1]
+
+
 def test_sampling_follows_the_seed_and_leaves_the_generator_alone(tiny):
     model, tokenizer = tiny
     torch.manual_seed(7)
     state = torch.get_rng_state()
-    one, again, other = (
-        lm.generate(model, tokenizer, ["abc", "d"], 20, temperature=1.5, seed=seed) for seed in (1, 1, 2)
-    )
+    one, again, other = (lm.generate(model, tokenizer, ["abc", "d"], 20, temperature=1.5, seed=seed) for seed in (1, 1, 2))
     assert one == again != other
     assert torch.equal(torch.get_rng_state(), state)
 

@@ -10,7 +10,10 @@ from tiny_training import FULL, LORA, bits, copying, tiny
 from transformers import LlamaForCausalLM
 
 from catalog import packing, training
+from catalog.adapters import upper_layers
+from catalog.attention import float32_gradients
 from catalog.errors import CatalogError
+from catalog.tail import tail_training
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -219,6 +222,66 @@ def test_a_saved_lora_is_read_here_and_by_peft_with_the_same_bytes_each_time(tmp
         assert torch.equal(peft.PeftModel.from_pretrained(tiny(), tmp_path / "one").eval()(ids).logits, expected)
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_a_folded_lora_says_the_same_and_leaves_the_weights_bit_for_bit(kind):
+    model, ids = tiny().to(kind), torch.arange(2, 12)[None]
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with training.lora(model, LORA) as adapted, torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.05)
+        bare = adapted.eval()(ids).logits
+        with training.folded(adapted):
+            assert not torch.equal(
+                model.model.layers[1].self_attn.q_proj.base_layer.weight, before["model.layers.1.self_attn.q_proj.weight"]
+            )
+            close = {"atol": 1e-5} if kind == torch.float32 else {"atol": 0.1, "rtol": 0.05}
+            assert torch.allclose(adapted(ids).logits, bare, **close)
+        assert torch.equal(adapted(ids).logits, bare)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_layers_that_are_trained_through_attend_in_float32(monkeypatch):
+    seen, real = [], torch.nn.functional.scaled_dot_product_attention
+    model, ids = tiny().to(torch.bfloat16), torch.arange(2, 12)[None]
+
+    def watched(query, key, value, **options):
+        seen.append(query.dtype)
+        return real(query, key, value, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    with training.lora(model, replace(LORA, lora_layers=(1,))) as adapted:
+        with float32_gradients(adapted):
+            out = adapted(ids).logits
+            out.float().sum().backward()
+        assert seen == [torch.bfloat16, torch.float32, torch.float32]  # nothing below layer 1 has a gradient
+        again = adapted(ids).logits
+        assert torch.allclose(out, again, atol=0.1, rtol=0.05)
+        with float32_gradients(adapted, enabled=False):
+            assert model.config._attn_implementation == "sdpa"
+    assert seen[3:] == [torch.bfloat16] * 3 and model.config._attn_implementation == "sdpa"
+
+
+def test_training_the_upper_layers_alone_gives_the_weights_of_ordinary_training(monkeypatch):
+    settings = replace(LORA, lora_layers=(1, 2), lora_dropout=0.0, row_tokens=0)
+    weights = []
+    for cached in (False, True):
+        model, examples, extra = tiny(), copying(), {}
+        if cached:
+            examples, extra = tail_training(model, examples, settings.lora_layers)
+            assert extra and examples[0]["hidden"].shape == (len(examples[0]["input_ids"]), 32)
+        with training.lora(model, settings) as adapted:
+            weights.append(training.train(adapted, examples, settings, **extra).tensors)
+    assert all(torch.allclose(tensor, weights[1][name], atol=1e-4) for name, tensor in weights[0].items())
+    assert tail_training(tiny(), copying(), ())[1] == {}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert tail_training(tiny(), copying(), (1,))[1] == {}
+
+
+def test_upper_layers():
+    assert upper_layers(30, 0.8) == tuple(range(24, 30)) and upper_layers(30, 0) == ()
+
+
 def test_a_saved_model_is_whole_and_stores_tied_weights_once(tmp_path):
     model = tiny()
     run = training.train(model, copying(), FULL)
@@ -265,11 +328,7 @@ def test_a_loss_and_a_collate_of_ones_own_with_a_frozen_reference():
     settings = replace(LORA, steps=20, lora_layers=(), lora_dropout=0.0)
     for micro in (0, 4):
         with training.lora(model, settings) as adapted:
-            runs.append(
-                training.train(
-                    adapted, pairs, replace(settings, micro_batch=micro), loss_fn=preference_loss, collate=collate
-                )
-            )
+            runs.append(training.train(adapted, pairs, replace(settings, micro_batch=micro), loss_fn=preference_loss, collate=collate))
     losses = [[point["loss"] for point in run.history] for run in runs]
     assert losses[0][0] == pytest.approx(np.log(2), abs=1e-6)  # policy and reference are equal at the start
     assert losses[0][-1] < 0.5
