@@ -171,16 +171,16 @@ def packed_attention(module, query, key, value, attention_mask, scaling=None, dr
     Query heads of a group share their key-value head as it lies in memory; the library's own attention copies the cache for every head of a
     group at every step, which takes longer than the step itself.
 
-    query (1, H, N, d_h); key, value (B, G, L, d_h); attention_mask (B, 1, T, L), boolean; slots (N,): place of each token in (B, T).
+    query (1, H, N, d_h); key, value (B, G, L, d_h); attention_mask (B, 1, H / G T, L), additive, the same for each head of a group;
+    slots (N,): place of each token in (B, T).
     """
     heads, _, width = query.shape[1:]
-    rows, groups, held = key.shape[:3]
-    steps = attention_mask.shape[2]
+    rows, groups = key.shape[:2]
+    steps = attention_mask.shape[2] * groups // heads
     spread = query.new_zeros(rows * steps, heads * width)
     spread.index_copy_(0, slots, query[0].transpose(0, 1).reshape(-1, heads * width))
     spread = spread.view(rows, steps, groups, heads // groups, width).permute(0, 2, 3, 1, 4).reshape(rows, groups, -1, width)
-    mask = attention_mask.expand(rows, heads // groups, steps, held).reshape(rows, 1, -1, held)
-    out = torch.nn.functional.scaled_dot_product_attention(spread, key, value, attn_mask=mask, scale=scaling)
+    out = torch.nn.functional.scaled_dot_product_attention(spread, key, value, attn_mask=attention_mask, scale=scaling)
     out = out.view(rows, groups, heads // groups, steps, width).permute(0, 3, 1, 2, 4).reshape(rows * steps, heads, width)
     return out.index_select(0, slots)[None], None
 
@@ -215,7 +215,9 @@ class _Cache:
         self.first = self.end = 0  # rows of the pack
         self.held = 0  # places that the longest of them fills now
         self.at: Tensor  # (N,) row and place of each token
-        self.past = Cache(layers=[_layer(self) for _ in range(model.config.get_text_config().num_hidden_layers)])
+        config = model.config.get_text_config()
+        self.share = config.num_attention_heads // config.num_key_value_heads
+        self.past = Cache(layers=[_layer(self) for _ in range(config.num_hidden_layers)])
 
     def feed(self, tokens: list[list[int]]) -> Tensor:
         """Logits, float32, after the last token of each row that has any, in their order."""
@@ -238,10 +240,12 @@ class _Cache:
         self.at = torch.from_numpy(np.stack([row + first, places])).to(device)
         # A padded step of the attention sees what the row's last token sees; what comes out of it is not read.
         reach = np.minimum(np.arange(own.max())[None] + (self.length[first:end] - own)[:, None], self.length[first:end, None] - 1)
-        seen = torch.from_numpy(np.arange(self.held) <= np.maximum(reach, 0)[:, :, None]).to(device)
+        unseen = torch.from_numpy(np.arange(self.held) > np.maximum(reach, 0)[:, :, None]).to(device)
+        # Made once for all layers, which would each make it anew of a boolean one.
+        mask = torch.zeros(unseen.shape, dtype=self.model.dtype, device=device).masked_fill_(unseen, -torch.inf)
         out = self.model(
             input_ids=torch.tensor([[token for each in tokens[first:end] for token in each]], device=device),
-            attention_mask=seen[:, None],
+            attention_mask=mask.repeat(1, self.share, 1)[:, None],
             position_ids=torch.from_numpy(places)[None].to(device),
             past_key_values=self.past,
             use_cache=True,
