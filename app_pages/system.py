@@ -144,7 +144,7 @@ def parameters_tab(system: str) -> None:
         return
     wide = rows.pivot(on="profile", index="key", values="value", maintain_order=True)
     order = ui.profiles_in_order([name for name in wide.columns if name != "key"])
-    help_texts = {"key": "Key in params.yaml, in the block of the system."}
+    help_texts = {"key": f"Key in stages/{system}/params.yaml, under the profile."}
     ui.frame(wide.select("key", *order), help_texts, height="content" if wide.height < 40 else 700)
     ui.csv_button(wide, f"{system}_parameters")
 

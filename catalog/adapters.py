@@ -115,6 +115,12 @@ def folded(adapted: Any) -> Iterator[Any]:
                 layer.base_layer.weight.copy_(weight)
 
 
+def fold_in(model: Any, settings: "Settings", tensors: Mapping[str, Tensor]) -> None:
+    """Add an adapter to the weights for good, so that a further `lora` starts from what it made of the model."""
+    with lora(model, settings, tensors) as adapted:
+        adapted.merge_adapter()
+
+
 def save_lora(tensors: Mapping[str, Tensor], settings: "Settings", base: str, folder: str | Path) -> None:
     """Write an adapter as a folder that `peft.PeftModel.from_pretrained` and `saved_lora` read. Main process only.
 

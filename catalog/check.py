@@ -1,6 +1,6 @@
 """Check the built database: `python -m catalog.check` fails with a sentence for each thing that is missing.
 
-Every system of `params.yaml` has results, every named query runs, and every table and column has a comment.
+Every system that has parameters has results, every named query runs, and every table and column has a comment.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ def problems(con: duckdb.DuckDBPyConnection, root: Path | None = None) -> list[s
 
     Args:
         con: the database.
-        root: folder of the `params.yaml` whose systems it must hold.
+        root: folder of the project whose systems it must hold.
     """
     found = []
     measured = {name for (name,) in con.execute("SELECT DISTINCT system FROM results").fetchall()}
     known = {name for (name,) in con.execute("SELECT system FROM systems").fetchall()}
     for name in declared_systems(params.load(root or params.ROOT)):
         if name not in known:
-            found.append(f"{name} is in params.yaml but has no card: write stages/{name}/README.md.")
+            found.append(f"{name} has parameters but no card: write stages/{name}/README.md.")
         elif name not in measured:
             found.append(f"{name} has no results: run `dvc repro {name} catalog`.")
     for name, sql in con.execute("SELECT name, sql FROM queries ORDER BY name").fetchall():
@@ -46,8 +46,9 @@ def problems(con: duckdb.DuckDBPyConnection, root: Path | None = None) -> list[s
 
 
 def declared_systems(declared: Mapping[str, Any]) -> list[str]:
-    """The systems of `params.yaml`: the blocks that have a profile, in its order."""
-    return [name for name, block in declared.items() if isinstance(block, Mapping) and {"small", "full"} & set(block)]
+    """The systems among what `params.load` returned: the blocks that have a profile, in its order."""
+    profiles = set(params.PROFILES)
+    return [name for name, block in declared.items() if isinstance(block, Mapping) and profiles & set(block)]
 
 
 def main() -> None:

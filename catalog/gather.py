@@ -1,4 +1,4 @@
-"""Gather the rows of the database's general tables from the cards, `params.yaml`, the pipeline and `reports/`.
+"""Gather the rows of the database's general tables from the cards, the parameters, the pipeline and `reports/`.
 
 Nothing is read from `data/` or `models/` but the cards, so a fresh clone, which has no built files, gives the same
 rows.
@@ -31,7 +31,7 @@ def rows(root: Path, cards: Cards) -> dict[str, list[Row]]:
         CatalogError: a file that cannot be read, or reports of a system without a card.
     """
     declared = params.load(root)
-    stages, lock = pipeline.stages(root, declared), pipeline.lock(root)
+    stages, lock = pipeline.stages(root), pipeline.lock(root)
     names = [card["name"] for card in cards["systems"]]
     runs = reports(root, names)
     tables = _from_cards(cards)
@@ -245,7 +245,7 @@ def _plots(root: Path, system: str, profile: str, folder: Path) -> list[Row]:
 
 
 def _profiles(block: Any) -> dict[str, Mapping[str, Any]]:
-    """The profiles of a system's block of `params.yaml`."""
+    """The profiles of a system's `params.yaml`."""
     return {key: value for key, value in (block or {}).items() if isinstance(value, Mapping)}
 
 

@@ -21,26 +21,71 @@ def answer_loss(model: Any, batch: Batch) -> Tensor:
     return -label_log_probs(model, batch)[0].mean()
 
 
-def label_log_probs(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of the labelled tokens of a packed batch, with logits at their positions only.
+def label_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits of the labelled tokens of a packed batch, and nothing else's.
 
     Args:
         model: as given to a `loss_fn` (wrapped for several processes, or not).
-        batch: of `tensors_of(pack(…))`: `input_ids`, `position_ids`, `labels`, `example`, each ``(rows, T)``.
+        batch: of `tensors_of(pack(…))`: `input_ids` (or `hidden`, of `catalog.tail.lower_once`), `position_ids`, `labels`, `example`, each
+            ``(rows, T)``. Where a text branches (`catalog.pairs`) also `before` ``(rows, T)``, the place in its row of the token that comes
+            before each, and `attention_mask` ``(rows, 1, T, T)``, true where a token sees another.
 
     Returns:
-        ``(N,)`` log-probabilities in float32 and ``(N,)`` indices of the examples they belong to. Any further key of
-        the batch is brought into the same order by ``batch[key][batch["labels"] != -100]``. A sum for each example:
-        ``torch.zeros(n).index_add(0, example, log_probs)``.
+        ``(N, V)`` logits in float32, ``(N,)`` labels and ``(N,)`` indices of the examples they belong to. Any further key of the batch is
+        brought into the same order by ``batch[key][batch["labels"] != -100]``.
     """
+    logits, which, labels, example = _asked(model, batch)
+    return logits[which].float(), labels, example
+
+
+def label_log_probs(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+    """``(N,)`` log-probabilities of the labelled tokens of a packed batch, float32, and ``(N,)`` indices of the examples they belong to.
+
+    Arguments as of `label_logits`. A sum for each example: ``torch.zeros(n).index_add(0, example, log_probs)``.
+    """
+    logits, which, labels, example = _asked(model, batch)
+    return _Picked.apply(logits, which, labels), example
+
+
+def _asked(model: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Logits (M, V) of the positions that any label follows; of each label its row of them, its id, its example, ``(N,)`` each."""
     labelled = batch["labels"] != IGNORE
-    # The token at t is predicted at t - 1; the first token of an example never has a label, so none crosses a border.
-    before = torch.nn.functional.pad(labelled[:, 1:], (0, 1))
-    output = model(
-        input_ids=batch["input_ids"], position_ids=batch["position_ids"], logits_to_keep=before, use_cache=False
-    )
-    loss = torch.nn.functional.cross_entropy(output.logits.float(), batch["labels"][labelled], reduction="none")
-    return -loss, batch["example"][labelled]
+    what = {"inputs_embeds": batch["hidden"]} if "hidden" in batch else {"input_ids": batch["input_ids"]}
+    if "before" in batch:
+        rows = torch.arange(len(labelled), device=labelled.device)[:, None].expand_as(labelled)
+        before = torch.zeros_like(labelled)
+        before[rows[labelled], batch["before"][labelled]] = True  # what two tokens follow is asked once
+        which = (before.flatten().cumsum(0) - 1).view_as(before)[rows[labelled], batch["before"][labelled]]
+        what["attention_mask"] = batch["attention_mask"]
+    else:
+        # The token at t is predicted at t - 1; the first token of an example never has a label, so none crosses a border.
+        before = torch.nn.functional.pad(labelled[:, 1:], (0, 1))
+        which = torch.arange(int(before.sum()), device=before.device)
+    logits = model(**what, position_ids=batch["position_ids"], logits_to_keep=before, use_cache=False).logits
+    return logits.view(-1, logits.shape[-1]), which, batch["labels"][labelled], batch["example"][labelled]
+
+
+class _Picked(torch.autograd.Function):
+    """``log_softmax(logits)[rows, labels]``: (M, V), (N,), (N,) -> (N,) float32.
+
+    With a large vocabulary the passes over (M, V) numbers are what a loss costs; this takes half of those that indexing and a softmax one
+    after the other take.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
+        log_probs = logits.float().log_softmax(-1)
+        ctx.save_for_backward(log_probs, rows, labels)
+        ctx.dtype = logits.dtype
+        return log_probs[rows, labels]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        log_probs, rows, labels = ctx.saved_tensors
+        whole = grad.new_zeros(len(log_probs)).index_add(0, rows, grad)
+        out = log_probs.exp().mul_(-whole[:, None])
+        out.index_put_((rows, labels), grad, accumulate=True)
+        return out.to(ctx.dtype), None, None
 
 
 @contextlib.contextmanager

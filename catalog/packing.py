@@ -68,7 +68,7 @@ def pack(examples: Sequence[Example], width: int) -> dict[str, np.ndarray]:
     Returns:
         Arrays ``(rows, longest row)``: every key of the examples (padding is 0, in `labels` -100), `position_ids`, and
         `example`, the index into `examples` that a token belongs to (-1 in the padding). Whole numbers are int64,
-        others float32.
+        others float32. A key with a vector for each token, ``(T, d)``, gives ``(rows, longest row, d)``.
     """
     rows: list[list[int]] = []
     used: list[int] = []
@@ -83,7 +83,7 @@ def pack(examples: Sequence[Example], width: int) -> dict[str, np.ndarray]:
         used[fit] += lengths[index]
     shape = (len(rows), max(used, default=0))
     packed = {
-        key: np.full(shape, IGNORE if key == "labels" else 0, dtype=_dtype(examples, key))
+        key: np.full((*shape, *np.shape(examples[0][key])[1:]), IGNORE if key == "labels" else 0, dtype=_dtype(examples, key))
         for key in (examples[0] if examples else ())
     }
     # The padding counts on from 0 like one more example, which keeps it apart from the last one.
@@ -109,7 +109,31 @@ def order(examples: int, wanted: int, seed: int) -> np.ndarray:
     return np.concatenate(epochs)[:wanted] if epochs else np.zeros(0, dtype=np.int64)
 
 
+def grouped(indices: np.ndarray, lengths: Sequence[int], batch: int, seed: int, window: int = 16) -> np.ndarray:
+    """The same indices with examples of like length in one batch, which leaves less padding.
+
+    Each window of `window` batches is sorted by length and its batches are put into an order drawn from `seed`, so that an epoch still
+    meets each example once and long batches come at any time. A last batch that is not whole stays last.
+
+    Args:
+        indices: of `order`, ``(n,)``.
+        lengths: tokens of each example, by index.
+        batch: examples of a batch.
+    """
+    rng = np.random.default_rng([seed, 1])
+    tokens = np.asarray(lengths)[indices]
+    out = []
+    for start in range(0, len(indices), batch * window):
+        part = indices[start : start + batch * window]
+        part = part[np.argsort(-tokens[start : start + batch * window], kind="stable")]
+        whole = len(part) // batch
+        out += [part[: whole * batch].reshape(whole, batch)[rng.permutation(whole)].ravel(), part[whole * batch :]]
+    return np.concatenate(out) if out else indices
+
+
 def _dtype(examples: Sequence[Example], key: str) -> type:
     """int64 when all values of `key` are whole numbers, else float32."""
+    if isinstance(examples[0][key], np.ndarray):
+        return np.int64 if np.issubdtype(examples[0][key].dtype, np.integer) else np.float32
     whole = all(isinstance(value, (int, np.integer)) for example in examples for value in example[key])
     return np.int64 if whole else np.float32

@@ -2,7 +2,7 @@
 
 Reading the two files takes milliseconds where importing DVC takes a second, and needs no repository. The forms that
 this project's `dvc.yaml` uses are understood: plain stages and `foreach`, with `${key}` from `params.yaml`, `${item}`
-and `${key}` of the loop.
+and `${key}` of the loop, and parameters of other files as `file: [key, …]`.
 """
 
 import json
@@ -22,15 +22,13 @@ _PLACEHOLDER = re.compile(r"\$\{\s*([^}]+?)\s*\}")
 _OUTPUTS = ("outs", "metrics", "plots")
 
 
-def stages(root: Path | None = None, declared: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+def stages(root: Path | None = None) -> list[dict[str, Any]]:
     """Return the stages of `dvc.yaml`, in its order; an empty list where there is no such file.
-
-    Args:
-        declared: the content of `params.yaml`, if it is at hand.
 
     Returns:
         [{stage, desc, cmd, deps, outs, params, cached}]: `deps` and `outs` are sorted paths from the root, `outs` with
-        metrics and plots, `params` are keys of `params.yaml`, `cached` the outs that lie in DVC's cache and not in git.
+        metrics and plots, `params` are keys of `params.yaml`, those of another file written `file:key`, `cached` the
+        outs that lie in DVC's cache and not in git.
 
     Raises:
         CatalogError: a file that is not YAML, a stage without `cmd`, or a `${…}` that names nothing.
@@ -43,7 +41,7 @@ def stages(root: Path | None = None, declared: Mapping[str, Any] | None = None) 
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8")) or {}
     except YAMLError as error:
         raise CatalogError(f"dvc.yaml cannot be read, correct it: {' '.join(str(error).split())}") from None
-    values = dict(params.load(root) if declared is None else declared)
+    values = params.load_shared(root)  # as DVC, which fills in the values of no other file
     found = []
     for name, block in (content.get("stages") or {}).items():
         if not isinstance(block, Mapping):

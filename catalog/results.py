@@ -37,6 +37,7 @@ __all__ = [
     "folder",
     "metrics",
     "row",
+    "training_facts",
     "wilson",
     "write_descriptions",
     "write_results",
@@ -205,6 +206,23 @@ def write_descriptions(
     for kind, entries in (("dataset", datasets), ("model", models)):
         ordered = sorted(entries, key=lambda entry: (entry[kind], entry["profile"], entry["path"]))
         io.write_json(ordered, target / f"{kind}s.json")
+
+
+def training_facts(runs: list[dict[str, Any]], *others: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `run.json` for a system that trains: device, dtype, time, memory, tokens a second.
+
+    Args:
+        runs: `Run.info` of each training run.
+        others: `seconds` and `peak_memory_mb` of each other stage with a model.
+    """
+    training = sum(run["seconds"] for run in runs)
+    return {
+        "device": runs[0]["device"],
+        "dtype": runs[0]["dtype"],
+        "seconds": round(training + sum(other["seconds"] for other in others), 1),
+        "peak_memory_mb": max(item["peak_memory_mb"] for item in (*runs, *others)),
+        "tokens_per_second": round(sum(run["tokens"] for run in runs) / training, 1),
+    }
 
 
 def write_run(system: str, profile: str, info: dict[str, Any], *, root: Path | None = None) -> None:

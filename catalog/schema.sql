@@ -244,7 +244,7 @@ COMMENT ON COLUMN stages."desc" IS 'What it does.';
 COMMENT ON COLUMN stages.cmd IS 'Command.';
 COMMENT ON COLUMN stages.deps IS 'Paths it reads.';
 COMMENT ON COLUMN stages.outs IS 'Paths it writes, metrics and plots included.';
-COMMENT ON COLUMN stages.params IS 'Keys of params.yaml it depends on.';
+COMMENT ON COLUMN stages.params IS 'Parameters it depends on: keys of params.yaml, those of another file as file:key.';
 COMMENT ON COLUMN stages.in_lock IS 'Whether dvc.lock records a run of this command.';
 
 CREATE TABLE stage_files (
@@ -291,7 +291,7 @@ CREATE TABLE params (
     key VARCHAR NOT NULL,
     value VARCHAR NOT NULL
 );
-COMMENT ON TABLE params IS 'One row a parameter of a system. From params.yaml.';
+COMMENT ON TABLE params IS 'One row a parameter of a system. From stages/<system>/params.yaml.';
 COMMENT ON COLUMN params.system IS 'System.';
 COMMENT ON COLUMN params.profile IS 'small or full.';
 COMMENT ON COLUMN params.key IS 'Key; dots join nested ones.';

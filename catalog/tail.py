@@ -1,64 +1,81 @@
 """Train the upper layers of a model on what its lower layers said once.
 
 Where a LoRA sits on layers from `start` on, nothing below ever changes: the residual stream that enters `start` is computed once for each
-example, and every epoch runs the upper layers alone. For a single process; the weights are those that ordinary training would give, but for
-rounding.
+example (`lower_once`), and every step of `catalog.training.train` then runs the upper layers alone (`upper_alone`). Losses, collation and
+LoRA know nothing of it. For a single process; the weights are those that ordinary training would give, but for rounding.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from catalog.anatomy import View, embed, forests, logits_at, run_blocks, view
+from catalog.anatomy import View, embed, forests, run_blocks, view
 from catalog.checkpoints import alone
+from catalog.lm import pick_dtype
+from catalog.progress import progress
+
+HIDDEN = "hidden"
+TOKENS = 384  # of a forward pass through the lower layers; masks of whole texts make more of them slower
 
 
-def tail_training(model: Any, examples: list[dict], layers: tuple[int, ...]) -> tuple[list[dict], dict]:
-    """Examples, and the arguments for :func:`catalog.training.train` with which it runs the layers from the lowest of ``layers`` on alone.
+def lower_once(model: Any, examples: Sequence[Mapping[str, Any]], layers: Sequence[int], *, dtype: str = "float32") -> list[dict]:
+    """The examples with `hidden` (T, d), the residual stream that enters the lowest of `layers`, for each of their texts.
 
-    With several processes, or where ``layers`` is empty (all), the examples as they are and no arguments: ordinary training.
+    Args:
+        model: as loaded, before a LoRA is attached.
+        examples: each text under a key `…input_ids`; its stream gets the key `…hidden`, a float32 array.
+        layers: those that a LoRA will adapt. Where they are empty (all), or there are several processes, nothing is added.
+        dtype: of the products; ``auto`` is bfloat16 where the device multiplies it natively.
     """
     if not layers or not alone():
-        return examples, {}
-    v = view(model)
-    return with_hidden(v, examples, min(layers)), {"loss_fn": tail_loss(v, min(layers)), "collate": pad_hidden}
+        return [dict(example) for example in examples]
+    out = [dict(example) for example in examples]
+    keys = [(i, key) for i, example in enumerate(out) for key in example if key.endswith("input_ids")]
+    streams = _streams(view(model), [list(map(int, out[i][key])) for i, key in keys], min(layers), dtype)
+    for (i, key), stream in zip(keys, streams, strict=True):
+        out[i][key.removesuffix("input_ids") + HIDDEN] = stream
+    return out
 
 
-def tail_loss(v: View, start: int) -> Callable:
-    """Loss of :func:`catalog.training.answer_loss` for examples that bring the residual stream entering layer ``start``."""
-
-    def loss(model, batch: dict[str, Tensor]) -> Tensor:
-        hidden, labels = batch["hidden"], batch["labels"]
-        length = hidden.shape[1]
-        mask = torch.full((1, 1, length, length), torch.finfo(hidden.dtype).min, device=hidden.device).triu(1)
-        context = {"attention_mask": mask}
-        if v.family == "llama":
-            context["position_embeddings"] = v.model.model.rotary_emb(hidden, torch.arange(length, device=hidden.device)[None])
-        labelled = labels != -100
-        before = torch.nn.functional.pad(labelled[:, 1:], (0, 1))
-        logits = logits_at(v, run_blocks(v, hidden, context, start)[before])
-        return torch.nn.functional.cross_entropy(logits, labels[labelled])
-
-    return loss
+def has_hidden(examples: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the examples come from `lower_once` with something added."""
+    return bool(examples) and any(key.endswith(HIDDEN) for key in examples[0])
 
 
-def pad_hidden(batch: list[dict]) -> dict[str, Tensor]:
-    """Right-padded ``hidden`` (B, T, d) and ``labels`` (B, T); causal attention never sees the padding."""
-    hidden = torch.nn.utils.rnn.pad_sequence([torch.as_tensor(e["hidden"]) for e in batch], batch_first=True)
-    labels = torch.nn.utils.rnn.pad_sequence([torch.as_tensor(e["labels"]) for e in batch], batch_first=True, padding_value=-100)
-    return {"hidden": hidden, "labels": labels}
+@contextmanager
+def upper_alone(model: Any, start: int) -> Iterator[None]:
+    """Inside, layers below `start` hand on what they are given, so that `inputs_embeds` is the stream that enters `start`."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    blocks = view(base).blocks[:start] if start else []
+    for block in blocks:
+        block.forward = _hand_on
+    try:
+        yield
+    finally:
+        for block in blocks:
+            block.__dict__.pop("forward", None)
+
+
+def _hand_on(hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    return hidden_states
 
 
 @torch.no_grad()
-def with_hidden(v: View, examples: list[dict], start: int) -> list[dict]:
-    """``examples`` with the residual stream entering layer ``start`` at each of their tokens: ``hidden`` (T, d)."""
-    out: list[dict] = [{} for _ in examples]
-    for group, tree in forests([list(map(int, e["input_ids"])) for e in examples], 768, v.device):
-        hidden, context = embed(v, tree)
-        hidden = run_blocks(v, hidden, context, 0, start)[0]
-        for i, last in zip(group, tree.last.tolist(), strict=True):
-            path = (tree.mask[0, 0, last] == 0).nonzero()[:, 0]  # a prompt's positions are the ancestors of its last one
-            out[i] = {**examples[i], "hidden": hidden[path].cpu().clone()}
+def _streams(v: View, texts: list[list[int]], start: int, dtype: str) -> list[Any]:
+    """(T, d) in float32 for each text, as NumPy arrays; texts that begin alike share the work of their beginning."""
+    out: list[Any] = [None] * len(texts)
+    low = pick_dtype(dtype, v.device) == torch.bfloat16
+    products = torch.autocast(v.device.type, torch.bfloat16) if low else nullcontext()
+    with products, progress(len(texts), "lower layers", unit="text") as advance:
+        for group, tree in forests(texts, TOKENS, v.device):
+            hidden, context = embed(v, tree)
+            hidden = run_blocks(v, hidden, context, 0, start)[0].float()
+            for i, last in zip(group, tree.last.tolist(), strict=True):
+                path = (tree.mask[0, 0, last] == 0).nonzero()[:, 0]  # a prompt's positions are the ancestors of its last one
+                out[i] = hidden[path].cpu().numpy()
+            advance(len(group))
     return out

@@ -21,18 +21,22 @@ from typing import Any
 import peft
 import torch
 import transformers
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import accelerate
-from catalog.adapters import folded, lora, save_lora, save_model, saved_lora
+from catalog.adapters import fold_in, folded, lora, save_lora, save_model, saved_lora
 from catalog.attention import float32_gradients
 from catalog.checkpoints import alone, checkpoint_folder, finish, is_main, last_complete, mark_complete
 from catalog.errors import CatalogError
+from catalog.flops import utilisation
+from catalog.io import read_json, write_json, write_safetensors
 from catalog.lm import pick_dtype, quiet_transformers, set_seed
-from catalog.losses import Batch, answer_loss, frozen_reference, label_log_probs, tensors_of
-from catalog.packing import encode, order, pack
+from catalog.losses import Batch, answer_loss, frozen_reference, label_log_probs, label_logits, tensors_of
+from catalog.packing import encode, grouped, order, pack
 from catalog.progress import progress
+from catalog.tail import has_hidden, lower_once, upper_alone
 
 __all__ = [
     "Run",
@@ -42,17 +46,21 @@ __all__ = [
     "checkpoint_folder",
     "encode",
     "finish",
+    "fold_in",
     "folded",
     "frozen_reference",
     "is_main",
     "label_log_probs",
+    "label_logits",
     "lora",
+    "lower_once",
     "pack",
     "save_lora",
     "save_model",
     "saved_lora",
     "tensors_of",
     "train",
+    "train_once",
 ]
 
 LossFn = Callable[[Any, Batch], Tensor]
@@ -68,6 +76,7 @@ class Settings:
     batch_size: examples of an optimiser step, over all micro-batches and processes.
     micro_batch: examples of one forward pass; 0 puts a process's whole share into one.
     row_tokens: width of packed rows; 0 gives each example a row of its own.
+    group_by_length: put examples of like length into one batch, which saves padding where rows are not packed.
     learning_rate: the highest.
     schedule: ``constant``, ``linear`` or ``cosine`` (the last two fall to 0), after the warm-up.
     warmup: share of the steps over which the learning rate rises from 0.
@@ -86,6 +95,7 @@ class Settings:
     batch_size: int = 32
     micro_batch: int = 0
     row_tokens: int = 256
+    group_by_length: bool = False
     learning_rate: float = 1e-4
     schedule: str = "linear"
     warmup: float = 0.0
@@ -135,7 +145,8 @@ def train(
 
     Args:
         model: a loaded model, or what `lora` yields.
-        examples: of `encode`, or whatever `collate` understands.
+        examples: of `encode`, or whatever `collate` understands. From `lower_once` they bring the stream that enters the lowest layer of
+            the LoRA, and the layers below are not run.
         settings: how.
         loss_fn: ``loss_fn(model, batch) -> scalar``, a mean over the examples of a micro-batch; `answer_loss` by
             default. Call the `model` it is given, once with gradients; see `label_log_probs` and `frozen_reference`.
@@ -150,6 +161,8 @@ def train(
     steps, micro, accumulation = _plan(len(examples), settings, world)
     indices = order(len(examples), steps * settings.batch_size, settings.seed)
     lengths = [_tokens(example) for example in examples]
+    if settings.group_by_length:
+        indices = grouped(indices, lengths, settings.batch_size, settings.seed)
     tokens_after = [0]
     for step in range(steps):
         batch = indices[step * settings.batch_size : (step + 1) * settings.batch_size]
@@ -160,6 +173,8 @@ def train(
     with contextlib.ExitStack() as stack:
         folder = checkpoints or stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(_restored(model))
+        start = _lowest(settings) if has_hidden(examples) else 0
+        stack.enter_context(upper_alone(model, start))
         stack.enter_context(quiet_transformers())
         on_cpu = model.device.type == "cpu" and "ACCELERATE_USE_FSDP" not in os.environ
         stack.enter_context(float32_gradients(model, on_cpu and pick_dtype(settings.dtype, "cpu") == torch.bfloat16))
@@ -183,15 +198,42 @@ def train(
         for log in trainer.state.log_history
         if "loss" in log
     ]
+    trained = tokens_after[-1] - tokens_after[done]
     info = _info(trainer, seconds) | {
         "steps": steps,
         "resumed_at_step": done,
         "examples": len(examples),
         "tokens": tokens_after[-1],
-        "tokens_per_second": round((tokens_after[-1] - tokens_after[done]) / seconds, 1),
+        "tokens_per_second": round(trained / seconds, 1),
+        "mfu": utilisation(model, trained, seconds, world, start),
         "processes": world,
     }
     return Run(tensors, history, info)
+
+
+def train_once(model: Any, examples: Sequence[Mapping[str, Any]], settings: Settings, folder: Path, **options: Any) -> Run:
+    """Attach a LoRA, train it and take it off again; or read the run, where an interrupted stage has finished it already.
+
+    For a stage of several runs, each with a `folder` of its own below `checkpoint_folder`; `finish` removes them.
+
+    Args:
+        model: as loaded; it is left as it was.
+        options: of `train`.
+
+    Returns:
+        The run; empty in all processes but the main one.
+    """
+    weights, rest = folder / "done.safetensors", folder / "done.json"
+    if not rest.exists():
+        with lora(model, settings) as adapted:
+            run = train(adapted, examples, settings, checkpoints=folder, **options)
+        if is_main():  # the JSON last: it says that the run is whole
+            write_safetensors(run.tensors, weights)
+            write_json({"history": run.history, "info": run.info}, rest)
+    if not is_main():
+        return Run({}, [], {})
+    found = read_json(rest)
+    return Run(load_file(weights), found["history"], found["info"])
 
 
 class _AnswerTrainer(Trainer):
@@ -233,6 +275,13 @@ class _Watch(TrainerCallback):
         accelerate.PartialState().wait_for_everyone()  # each process writes a file of its own
         if state.is_world_process_zero:
             mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+def _lowest(settings: Settings) -> int:
+    """The lowest layer of the LoRA, below which `lower_once` has run already."""
+    if not settings.lora_layers:
+        raise CatalogError("Examples of lower_once need the layers of the LoRA they were made for; set lora_layers.")
+    return min(settings.lora_layers)
 
 
 def _plan(count: int, settings: Settings, world: int) -> tuple[int, int, int]:

@@ -5,17 +5,18 @@ from typing import Any
 
 from catalog.assets import fetch
 from catalog.errors import CatalogError, run
-from catalog.params import ROOT, load
+from catalog.params import ROOT, load, system_file
 
 
 def used_by(params: dict[str, Any], asset: str) -> list[str]:
-    """Dotted keys of `params.yaml` that name the asset or a model made from it: what to change to do without it."""
+    """Parameters that name the asset or a model made from it: what to change to do without it. Those of a system as `file:key`."""
     models = {name for name, spec in (params.get("models") or {}).items() if spec.get("asset") == asset}
     keys = [f"models.{name}" for name in models]
     declarations = {"assets", "optional_assets", "models", "optional_models", "hub_models"}
     for block, value in params.items():
         if block not in declarations:
-            keys += [key for key, text in _leaves(value, block) if text == asset or text in models]
+            found = [key.removeprefix(f"{block}.") for key, text in _leaves(value, block) if text == asset or text in models]
+            keys += [f"{system_file(block)}:{key}" if isinstance(value, dict) else key for key in found]
     return sorted(set(keys))
 
 

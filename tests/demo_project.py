@@ -26,6 +26,8 @@ def make(root: Path) -> Path:
             io.write_text(card, root / folder / name / "README.md")
     for name, text in (("params.yaml", demo_texts.PARAMS), ("dvc.yaml", demo_texts.DVC), ("dvc.lock", demo_texts.LOCK)):
         io.write_text(text, root / name)
+    for name, text in (("demo_heads", demo_texts.HEADS_PARAMS), ("demo_text", demo_texts.TEXT_PARAMS)):
+        io.write_text(text, root / "stages" / name / "params.yaml")
     _heads(root, "small", 0.9, 0.45)
     _heads(root, "full", 0.8, 0.1)
     _text(root)

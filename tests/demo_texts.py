@@ -174,12 +174,14 @@ assets:
 models:
   demo_base: {asset: demo_file}
 hub_models: {}
-demo_heads:
-  small: {items: 20, ratios: [0.1, 0.5], lora: {rank: 2, targets: [q, v]}}
-  full: {items: 2000, ratios: [0.1, 0.5], lora: {rank: 32, targets: [q, v]}}
-demo_text:
-  small: {steps: 2}
-  full: {steps: 200}
+"""
+
+HEADS_PARAMS = """small: {items: 20, ratios: [0.1, 0.5], lora: {rank: 2, targets: [q, v]}}
+full: {items: 2000, ratios: [0.1, 0.5], lora: {rank: 32, targets: [q, v]}}
+"""
+
+TEXT_PARAMS = """small: {steps: 2}
+full: {steps: 200}
 """
 
 DVC = """stages:
@@ -202,13 +204,13 @@ DVC = """stages:
   demo_heads_data:
     desc: Make the sums
     cmd: python -m stages.demo_heads.dataset ${profile}
-    params: ["demo_heads.${profile}"]
+    params: [{stages/demo_heads/params.yaml: ["${profile}"]}]
     outs: ["data/demo_sums/${profile}"]
   demo_heads:
     desc: Remove heads and measure
     cmd: python -m stages.demo_heads.evaluate ${profile}
     deps: ["data/demo_sums/${profile}", models/demo_base/base]
-    params: ["demo_heads.${profile}", seed]
+    params: [{stages/demo_heads/params.yaml: ["${profile}"]}, seed]
     outs:
       - reports/demo_heads/${profile}/results.parquet: {cache: false}
       - reports/demo_heads/${profile}/run.json: {cache: false, persist: true}
@@ -220,7 +222,7 @@ DVC = """stages:
     desc: Tune on letters
     cmd: ${launch} -m stages.demo_text.train ${profile}
     deps: [data/assets/demo_file, models/demo_base/base]
-    params: ["demo_text.${profile}"]
+    params: [{stages/demo_text/params.yaml: ["${profile}"]}]
     outs: ["models/demo_tuned/${profile}"]
   demo_text:
     desc: Measure the loss

@@ -57,8 +57,8 @@ def add_system(root: Path) -> None:
     for path in (f"tests/test_{NAME}.py", f"data/{NAME}/README.md"):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(found[path][0], "utf-8")
-    with (root / "params.yaml").open("a", encoding="utf-8") as file:
-        file.write(f"\n{found['params.yaml'][0]}")
+    own = params.system_file(NAME)
+    assert (root / own).read_text("utf-8") == found[own][0], "the template's parameters are not those of the document"
     stages, deps, artifacts = found["dvc.yaml"]
     pipe = root / "dvc.yaml"
     insert_before(pipe, "  catalog:\n", f"{stages}\n")
@@ -77,13 +77,12 @@ def copy_code(root: Path) -> Path:
 
 
 def leave_only_shared(root: Path) -> None:
-    """Take every system, asset and base model out of params.yaml and dvc.yaml, as texts, so that comments stay."""
-    names = "|".join(["assets", "models", *check.declared_systems(params.load(root))])
+    """Take every asset, base model and system out of params.yaml and dvc.yaml, as texts, so that comments stay."""
     text = (root / "params.yaml").read_text("utf-8")
-    text = re.sub(rf"^({names}):[^\n]*\n(?:[ #][^\n]*\n|\n)*", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^(assets|models):[^\n]*\n(?:[ #][^\n]*\n|\n)*", "", text, flags=re.MULTILINE)
     (root / "params.yaml").write_text(text.rstrip() + "\n\nassets: {}\nmodels: {}\n", "utf-8")
     text = (root / "dvc.yaml").read_text("utf-8")
-    systems = names.removeprefix("assets|models|")
+    systems = "|".join(check.declared_systems(params.load()))
     text = re.sub(rf"^  (?:{systems})(?:_\w+)?:\n(?:   [^\n]*\n|\n)*", "", text, flags=re.MULTILINE)
     text = re.sub(r"^      - (?:reports|data|models)/\w+(?:/README\.md)?\n", "", text, flags=re.MULTILINE)
     (root / "dvc.yaml").write_text(text[: text.index("\nartifacts:")] + "\nartifacts:\n", "utf-8")

@@ -11,7 +11,7 @@ from catalog.anatomy import forest, next_logprobs, view
 from catalog.attribution import Lens, lens, output_value, predicted, trace
 from catalog.interventions import keep_neurons, scale_heads, scale_neurons
 from catalog.params import profile_params
-from stages.arithmetic import dataset, evaluate, method, train
+from stages.arithmetic import dataset, evaluate, method
 from stages.arithmetic.chain import chain
 from stages.arithmetic.edit import head_effects, worked_examples
 from stages.arithmetic.settings import Params, Row
@@ -250,14 +250,19 @@ def test_head_effects_rank_by_lost_logprob():
     assert head_effects(base, scanned, []).select("layer", "head", "drop").rows() == [(0, 1, 1.5), (0, 0, 1.0), (1, 0, 0.0)]
 
 
-def test_tail_loss_equals_the_whole_model(v):
+def test_the_upper_layers_alone_give_the_loss_of_the_whole_model(v):
+    from catalog.tail import lower_once, upper_alone
     from catalog.training import answer_loss, pack, tensors_of
 
     examples = [{"input_ids": [3, 5, 7, 9], "labels": [-100, -100, 7, 9]}, {"input_ids": [4, 5, 8], "labels": [-100, -100, 8]}]
     whole = answer_loss(v.model, tensors_of(pack(examples, 0)))
-    for start in (0, 2):
-        batch = train.pad_hidden(train.with_hidden(v, examples, start))
-        assert torch.allclose(train.tail_loss(v, start)(None, batch), whole, atol=1e-5)
+    for start in (0, 1):
+        entering = lower_once(v.model, examples, (start,))
+        for width in (0, 64):
+            batch = tensors_of(pack(entering, width))
+            with upper_alone(v.model, start):
+                assert torch.allclose(answer_loss(v.model, batch), whole, atol=1e-5)
+    assert torch.equal(answer_loss(v.model, tensors_of(pack(examples, 0))), whole)
 
 
 # --- tables ------------------------------------------------------------------------------------------------------------------

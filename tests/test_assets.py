@@ -332,7 +332,7 @@ def test_used_by_names_what_to_change():
         "models": {"big": {"asset": "a"}, "other": {"asset": "b"}},
         "demo": {"small": {"models": ["big", "other"], "name": "x"}, "full": {"models": ["hub"], "data": "a"}},
     }
-    assert used_by(params, "a") == ["demo.full.data", "demo.small.models", "models.big"]
+    assert used_by(params, "a") == ["models.big", "stages/demo/params.yaml:full.data", "stages/demo/params.yaml:small.models"]
 
 
 def test_own_declarations_are_right():

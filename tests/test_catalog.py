@@ -136,9 +136,11 @@ def test_the_leaf_is_light(demo_root):
         ),
         ("dvc.yaml", "stages: [", "dvc.yaml cannot be read"),
         ("dvc.yaml", "stages: {a: {cmd: 'x ${no.thing}'}}", "stage a uses .{no.thing}"),
+        ("dvc.yaml", "stages: {a: {cmd: 'x ${demo_text.small.steps}'}}", "which is not in params.yaml"),
         ("dvc.yaml", "stages: {a: {deps: [x]}}", "stage a has no cmd"),
         ("dvc.lock", "stages: [", "dvc.lock cannot be read"),
-        ("params.yaml", "a: [", "params.yaml cannot be read"),
+        ("params.yaml", "a: [", "^params.yaml cannot be read"),
+        ("stages/demo_text/params.yaml", "small: [", "^stages/demo_text/params.yaml cannot be read"),
     ],
 )
 def test_what_cannot_be_read_is_named(demo_root, path, content, said):
@@ -242,14 +244,14 @@ def test_every_named_query_runs_and_says_something(con):
 
 
 def test_check_finds_what_is_missing(demo_root):
-    demo_project.change(demo_root, "params.yaml", "demo_text:", "demo_more:\n  small: {a: 1}\ndemo_text:")
+    io.write_text("small: {a: 1}\n", demo_root / "stages/demo_more/params.yaml")
     shutil.rmtree(demo_root / "reports/demo_text")
     demo_project.change(demo_root, HEADS, "      head: Head, from 0.\n", "")
     demo_project.change(demo_root, "stages/demo_heads/queries.sql", "demo_heads.heads", "demo_heads.tails")
     with contextlib.closing(db.connect(db.build(demo_root))) as con:
         found = check.problems(con, demo_root)
     assert [sentence.split(":")[0] for sentence in found] == [
-        "demo_more is in params.yaml but has no card",
+        "demo_more has parameters but no card",
         "demo_text has no results",
         "The query demo_worst_heads does not run, correct it",
         "Column head of demo_heads.heads is not described",
@@ -274,11 +276,11 @@ def test_check_and_summary_on_the_command_line(demo_catalog, demo_root, monkeypa
         "yes",
     ]
     assert lines[-1] == "3 of 5 claims tested hold here. To look at everything: make app"
-    demo_project.change(demo_root, "params.yaml", "demo_text:", "demo_more:\n  small: {a: 1}\ndemo_text:")
+    io.write_text("small: {a: 1}\n", demo_root / "stages/demo_more/params.yaml")
     with pytest.raises(SystemExit) as error:
         run(check.main, [])
     assert error.value.code == 1
-    assert "Error: demo_more is in params.yaml but has no card" in capsys.readouterr().err
+    assert "Error: demo_more has parameters but no card" in capsys.readouterr().err
 
 
 def test_text_tables_line_up_and_cannot_steer_a_terminal():

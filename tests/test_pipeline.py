@@ -1,4 +1,4 @@
-"""Declarations against code: dvc.yaml, params.yaml, the cards and dvc.lock say what is so.
+"""Declarations against code: dvc.yaml, the parameters, the cards and dvc.lock say what is so.
 
 Each check is a function of a project's root that returns the problems it finds, so that it can be tried on a project
 with known faults as well as on this one.
@@ -29,7 +29,7 @@ def read_yaml(path):
 
 
 def systems(root):
-    """The systems of params.yaml: blocks that have a profile."""
+    """The systems that have parameters: blocks that have a profile."""
     return {
         name: block
         for name, block in params.load(root).items()
@@ -43,21 +43,26 @@ def systems(root):
 def profile_problems(root):
     for name, block in systems(root).items():
         if set(block) != set(PROFILES):
-            yield f"params.yaml: {name} has {', '.join(block)} and not small and full"
+            yield f"{params.system_file(name)}: {name} has {', '.join(block)} and not small and full"
         elif set(block["small"]) != set(block["full"]):
             differing = ", ".join(sorted(set(block["small"]) ^ set(block["full"])))
-            yield f"params.yaml: {name} has only at one profile: {differing}"
+            yield f"{params.system_file(name)}: {name} has only at one profile: {differing}"
 
 
 def stage_problems(root):
     declared = {stage["stage"]: stage for stage in pipeline.stages(root)}
-    names = systems(root)
+    names, values = systems(root), {}
     for name, stage in declared.items():
         owner = pipeline.owner(name, names)
         if not stage["desc"]:
             yield f"dvc.yaml: {name} has no desc"
         if owner is None and not SHARED.fullmatch(name):
-            yield f"dvc.yaml: {name} belongs to no system of params.yaml"
+            yield f"dvc.yaml: {name} belongs to no system that has parameters"
+        for file, key in map(file_and_key, stage["params"]):
+            if file not in values:
+                values[file] = read_yaml(root / file)
+            if lookup(values[file], key) is MISSING:
+                yield f"dvc.yaml: {name} depends on the parameter {key}, which is not in {file}"
         for path in (Path(dep) for dep in stage["deps"]):
             if (
                 path.suffix in (".py", ".sql", ".yaml", ".md")
@@ -82,10 +87,10 @@ def system_problems(root):
     folders = {path.parent.name for path in root.glob("stages/*/README.md") if not path.parent.name.startswith("_")}
     for name in systems(root):
         if name not in folders:
-            yield f"params.yaml: {name} has no card stages/{name}/README.md"
+            yield f"{params.system_file(name)}: {name} has no card stages/{name}/README.md"
         if name not in stages:
-            yield f"params.yaml: {name} has no stage of its own name in dvc.yaml"
-    yield from (f"stages/{name}/README.md: params.yaml has no block {name}" for name in folders - systems(root).keys())
+            yield f"{params.system_file(name)}: {name} has no stage of its own name in dvc.yaml"
+    yield from (f"stages/{name}/README.md: {name} has no parameters" for name in folders - systems(root).keys())
 
 
 # Imports against deps
@@ -164,10 +169,11 @@ def lock_problems(root):
     """What dvc.lock says and is not so. Cached outputs may be large or absent: those are compared within the lock."""
     declared = {stage["stage"]: stage for stage in pipeline.stages(root)}
     recorded = pipeline.lock(root)
-    values = params.load(root)
     cached = {path for stage in declared.values() for path in stage["cached"]}
     outs = {path: md5 for entry in recorded.values() for path, (md5, _) in entry["out"].items()}
     recorded_params = read_yaml(root / "dvc.lock").get("stages", {})
+    files = {file for entry in recorded_params.values() for file in entry.get("params") or {}}
+    values = {file: read_yaml(root / file) for file in files}
     for name, entry in recorded.items():
         if name not in declared:
             yield f"dvc.lock: {name} is no stage of dvc.yaml; delete its entry"
@@ -186,14 +192,29 @@ def lock_problems(root):
                 there = dvc_md5(root / path) if (root / path).exists() else md5
             if there != md5:
                 yield f"dvc.lock: {name} recorded another {path}"
-        for key, value in (recorded_params[name].get("params", {}).get("params.yaml") or {}).items():
-            if lookup(values, key) != value:
-                yield f"dvc.lock: {name} ran with another {key}"
+        ran_with = recorded_params[name].get("params") or {}
+        keys = {key if file == "params.yaml" else f"{file}:{key}" for file in ran_with for key in ran_with[file]}
+        differing = ", ".join(sorted(keys ^ set(stage["params"])))
+        if differing:
+            yield f"dvc.lock: {name} has other params than dvc.yaml: {differing}"
+        for file, entries in ran_with.items():
+            for key, value in entries.items():
+                if lookup(values[file], key) != value:
+                    yield f"dvc.lock: {name} ran with another {key} of {file}"
+
+
+MISSING = object()
+
+
+def file_and_key(param):
+    """``file:key`` or, of params.yaml, ``key``, apart."""
+    file, _, key = param.rpartition(":")
+    return file or "params.yaml", key
 
 
 def lookup(values, key):
     for part in key.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
+        values = values.get(part, MISSING) if isinstance(values, dict) else MISSING
     return values
 
 
@@ -203,7 +224,7 @@ CHECKS = [profile_problems, stage_problems, system_problems, import_problems, lo
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_this_project(check):
     problems = list(check(ROOT))
-    assert not problems, "\n".join([*problems, "Correct dvc.yaml or params.yaml; for dvc.lock run `dvc repro`."])
+    assert not problems, "\n".join([*problems, "Correct dvc.yaml or the parameters; for dvc.lock run `dvc repro`."])
 
 
 def test_data_and_catalog_stages_import_no_torch():
@@ -234,20 +255,26 @@ def test_dvc_reads_the_pipeline_as_the_catalog_does():
                 stage.cmd,
                 sorted(dep.def_path for dep in stage.deps if not hasattr(dep, "params")),
                 sorted(out.def_path for out in stage.outs),
+                sorted((dep.def_path, key) for dep in stage.deps for key in getattr(dep, "params", [])),
             )
             for stage in repo.index.stages
         }
-    ours = {stage["stage"]: (stage["cmd"], stage["deps"], stage["outs"]) for stage in pipeline.stages(ROOT)}
+    ours = {
+        stage["stage"]: (stage["cmd"], stage["deps"], stage["outs"], sorted(map(file_and_key, stage["params"])))
+        for stage in pipeline.stages(ROOT)
+    }
     assert ours == theirs
 
 
 # The checks themselves, on a small project with one fault at a time
 
 FILES = {
-    "params.yaml": "profile: small\nseed: 0\nassets: {}\nmodels: {}\ndemo:\n  small: {n: 1}\n  full: {n: 9}\n",
+    "params.yaml": "profile: small\nseed: 0\nassets: {}\nmodels: {}\n",
+    "stages/demo/params.yaml": "small: {n: 1}\nfull: {n: 9}\n",
     "dvc.yaml": (
         "stages:\n  demo:\n    desc: Evaluate\n    cmd: python -m stages.demo.evaluate ${profile}\n"
-        "    deps: [catalog/a.py, catalog/b.py, stages/demo/evaluate.py]\n    params: ['demo.${profile}']\n"
+        "    deps: [catalog/a.py, catalog/b.py, stages/demo/evaluate.py]\n"
+        "    params: [seed, stages/demo/params.yaml: ['${profile}']]\n"
         "    outs:\n      - reports/demo/${profile}/m.json: {cache: false}\n"
         "      - reports/demo/${profile}/plots: {cache: false}\n"
     ),
@@ -272,7 +299,7 @@ def project(tmp_path):
     entry = {
         "cmd": "python -m stages.demo.evaluate small",
         "deps": [{"path": path, "md5": dvc_md5(tmp_path / path)} for path in deps],
-        "params": {"params.yaml": {"demo.small": {"n": 1}}},
+        "params": {"params.yaml": {"seed": 0}, "stages/demo/params.yaml": {"small": {"n": 1}}},
         "outs": [{"path": path, "md5": dvc_md5(tmp_path / path)} for path in outs],
     }
     (tmp_path / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"demo": entry}}))
@@ -297,8 +324,11 @@ def test_a_fresh_clone_lacks_cached_files_and_may_lack_reports(project):
 @pytest.mark.parametrize(
     ("file", "old", "new", "said"),
     [
-        ("params.yaml", "{n: 9}", "{m: 9}", "demo has only at one profile: m, n"),
-        ("params.yaml", "small: {n: 1}", "small: {n: 2}", "demo ran with another demo.small"),
+        ("stages/demo/params.yaml", "{n: 9}", "{m: 9}", "demo has only at one profile: m, n"),
+        ("stages/demo/params.yaml", "small: {n: 1}", "small: {n: 2}", "another small of stages/demo/params.yaml"),
+        ("params.yaml", "seed: 0", "seed: 1", "demo ran with another seed of params.yaml"),
+        ("dvc.yaml", "[seed, ", "[", "demo has other params than dvc.yaml: seed"),
+        ("dvc.yaml", "'${profile}'", "'${profile}.m'", "the parameter small.m, which is not in stages/demo/params.yaml"),
         ("dvc.yaml", "    desc: Evaluate\n", "", "demo has no desc"),
         ("dvc.yaml", "reports/demo/${profile}/m.json", "reports/demo/small/m.json", "m.json without ${profile}"),
         ("dvc.yaml", "evaluate ${profile}", "evaluate small", "the cmd of demo does not pass ${profile}"),

@@ -102,7 +102,7 @@ def test_stages_are_filled_in_and_matched_with_the_lock(con):
     )
     assert con.execute("SELECT deps, params, len(outs) FROM stages WHERE stage = 'demo_heads'").fetchone() == (
         ["data/demo_sums/small", "models/demo_base/base"],
-        ["demo_heads.small", "seed"],
+        ["seed", "stages/demo_heads/params.yaml:small"],
         4,
     )
     assert con.execute("SELECT kind, path, md5, bytes FROM stage_files WHERE stage = 'model@demo_base'").fetchall() == [

@@ -9,11 +9,10 @@ import torch
 from tiny_training import FULL, LORA, bits, copying, tiny
 from transformers import LlamaForCausalLM
 
-from catalog import packing, training
+from catalog import flops, packing, training
 from catalog.adapters import upper_layers
 from catalog.attention import float32_gradients
 from catalog.errors import CatalogError
-from catalog.tail import tail_training
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -262,20 +261,53 @@ def test_layers_that_are_trained_through_attend_in_float32(monkeypatch):
     assert seen[3:] == [torch.bfloat16] * 3 and model.config._attn_implementation == "sdpa"
 
 
-def test_training_the_upper_layers_alone_gives_the_weights_of_ordinary_training(monkeypatch):
-    settings = replace(LORA, lora_layers=(1, 2), lora_dropout=0.0, row_tokens=0)
+@pytest.mark.parametrize("width", [0, 64])
+def test_training_the_upper_layers_alone_gives_the_weights_of_ordinary_training(monkeypatch, width):
+    settings = replace(LORA, lora_layers=(1, 2), lora_dropout=0.0, row_tokens=width)
     weights = []
-    for cached in (False, True):
-        model, examples, extra = tiny(), copying(), {}
-        if cached:
-            examples, extra = tail_training(model, examples, settings.lora_layers)
-            assert extra and examples[0]["hidden"].shape == (len(examples[0]["input_ids"]), 32)
+    for once in (False, True):
+        model, examples = tiny(), copying()
+        if once:
+            examples = training.lower_once(model, examples, settings.lora_layers)
+            assert examples[0]["hidden"].shape == (len(examples[0]["input_ids"]), 32)
+            # Nothing below may be run again: a weight there that is spoilt changes nothing.
+            with torch.no_grad():
+                model.model.layers[0].mlp.down_proj.weight.fill_(float("nan"))
         with training.lora(model, settings) as adapted:
-            weights.append(training.train(adapted, examples, settings, **extra).tensors)
+            weights.append(training.train(adapted, examples, settings).tensors)
     assert all(torch.allclose(tensor, weights[1][name], atol=1e-4) for name, tensor in weights[0].items())
-    assert tail_training(tiny(), copying(), ())[1] == {}
+    assert "forward" not in vars(model.model.layers[0])
+    with pytest.raises(CatalogError, match="need the layers of the LoRA"), training.lora(tiny(), replace(LORA, lora_layers=())) as adapted:
+        training.train(adapted, examples, replace(settings, lora_layers=()))
+    assert "hidden" not in training.lower_once(tiny(), copying(), ())[0]
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert tail_training(tiny(), copying(), (1,))[1] == {}
+    assert "hidden" not in training.lower_once(tiny(), copying(), (1,))[0]
+
+
+def test_examples_of_like_length_share_a_batch_and_each_is_met_once():
+    lengths = [5, 1, 4, 2, 3, 6, 8, 7, 9]
+    indices = packing.grouped(packing.order(9, 9, 0), lengths, 2, 0)
+    assert sorted(indices.tolist()) == list(range(9))
+    batches = [{lengths[i] for i in indices[k : k + 2]} for k in (0, 2, 4, 6)]
+    assert sorted(map(sorted, batches)) == [[2, 3], [4, 5], [6, 7], [8, 9]] and lengths[indices[8]] == 1
+    assert packing.grouped(packing.order(9, 9, 0), lengths, 2, 0).tolist() == indices.tolist()
+    windows = packing.grouped(np.arange(9), lengths, 2, 0, window=2)
+    assert sorted(windows[:4].tolist()) == [0, 1, 2, 3]  # an example stays in its window
+
+
+def test_flops_of_a_token_by_hand():
+    model = tiny()  # three layers: q, o 32x32, k, v 16x32, three times 48x32; head 60x32
+    layer, head = 2 * 1024 + 2 * 512 + 3 * 1536, 1920
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    assert flops.flops_per_token(model) == 6 * (3 * layer + head)
+    assert flops.flops_per_token(model, context=10) == 6 * (3 * layer + head) + 3 * 3 * 4 * 32 * 10
+    with training.lora(model, replace(LORA, lora_layers=(1,))) as adapted:  # q: 32->4->32, v: 32->4->16
+        added = 4 * 32 + 4 * 32 + 4 * 32 + 4 * 16
+        assert flops.flops_per_token(adapted) == 2 * layer + 4 * (2 * layer + head) + 6 * added
+        assert flops.flops_per_token(adapted, first=1) == 4 * (2 * layer + head) + 6 * added
+    assert flops.utilisation(model, 1000, 1.0) is None  # no GPU
+    assert flops.peak("NVIDIA A100-SXM4-80GB") == 312e12 and flops.peak("abacus") is None
 
 
 def test_upper_layers():

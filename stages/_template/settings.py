@@ -1,4 +1,4 @@
-"""Parameters as `params.yaml` gives them: one group a stage, so that a change re-runs no more than it must."""
+"""Parameters of the system, as `params.yaml` beside it gives them: one group a stage, so that a change re-runs no more than it must."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Data:
 
 @dataclass(frozen=True)
 class Params:
-    """Block ``_template.<profile>``."""
+    """A profile of the file."""
 
     data: Data
     smoothing: float  # pseudo-count added to every symbol in every context
-    seed: int  # the project's, from the top of params.yaml
+    seed: int  # the project's, from the project's params.yaml

@@ -170,7 +170,9 @@ def cna(v: View, tokenizer, row: Row, problems: pl.DataFrame, heads: dict[str, N
         with scale_heads(v, [head]):
             runs[op] = (mine, original, trace(v, tree))
     if not runs:
-        raise CatalogError(f"{row.model} answers no one-digit problem right; choose another study_template or more shots in params.yaml.")
+        raise CatalogError(
+            f"{row.model} answers no one-digit problem right; choose another study_template or more shots in stages/arithmetic/params.yaml."
+        )
     reads = {op: lens(v, original) for op, (_, original, _) in runs.items()}
     share = p.bound_tokens // len(runs)
     known = {op: (bases(original, reads[op]), bases(headless, reads[op])) for op, (_, original, headless) in runs.items()}

@@ -1,4 +1,4 @@
-"""Parameters of the system, as `params.yaml` gives them: one group a stage, so that a change re-runs no more than it must."""
+"""Parameters of the system, as `params.yaml` beside it gives them: one group a stage, so that a change re-runs no more than it must."""
 
 from __future__ import annotations
 

@@ -26,8 +26,7 @@ from catalog.io import atomic_dir, read_json, write_json, write_parquet, write_s
 from catalog.lm import load_lm, require_full
 from catalog.neurons import bases, comparative_neurons, geometry, likely_tokens
 from catalog.params import ROOT, profile_params
-from catalog.tail import pad_hidden, tail_loss, with_hidden
-from catalog.training import Settings, alone, checkpoint_folder, encode, finish, is_main, lora, save_lora, train
+from catalog.training import Settings, checkpoint_folder, encode, finish, is_main, lora, lower_once, save_lora, train
 from stages.arithmetic.method import Neuron
 from stages.arithmetic.settings import Params, Train
 
@@ -111,7 +110,7 @@ class Bench:
     def entry(self, layer: int) -> tuple[list[dict], list[Stream]]:
         """Examples and test streams as they enter ``layer``: what lies below is never trained or pruned, so once a layer is enough."""
         if layer not in self.entering:
-            examples = with_hidden(self.v, self.examples, layer) if alone() else self.examples
+            examples = lower_once(self.model, self.examples, (layer,))
             self.entering[layer] = examples, streams(self.v, self.prompts, layer)
         return self.entering[layer]
 
@@ -123,8 +122,7 @@ class Bench:
         if not rest.exists():
             examples, cached = self.entry(layer)
             with lora(self.model, s) as adapted:
-                extra = {"loss_fn": tail_loss(self.v, layer), "collate": pad_hidden} if alone() else {}
-                done = train(adapted, examples, s, checkpoints=self.parent / key, desc=f"{self.name} {variant}, layer {layer}", **extra)
+                done = train(adapted, examples, s, checkpoints=self.parent / key, desc=f"{self.name} {variant}, layer {layer}")
                 scored = right(self.v, cached, layer, self.gold)
             if is_main():  # the JSON last: it says that the run is whole
                 write_safetensors(done.tensors, weights)

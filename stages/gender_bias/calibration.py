@@ -195,7 +195,7 @@ def word_rows(b: Bench, corpus: pl.DataFrame) -> pl.DataFrame:
 
 
 def settings_of(z: Sizes) -> Edit:
-    """How neurons are chosen: as in `params.yaml`, in the size of the tiny model, whose upper layer is searched."""
+    """How neurons are chosen: as in the system's `params.yaml`, in the size of the tiny model, whose upper layer is searched."""
     return Edit(
         rows=(), templates=None, neurons=z.edited, logit_candidates=48, causal_candidates=64, query_candidates=16, query_prompts=4,
         scan_paragraphs=len(COPULAS) * len(OPENINGS) * z.objects, neutral_every=1, kl_budgets=(z.budget,), perplexity_limit=1.0, refits=3,

@@ -19,6 +19,7 @@ from catalog.results import (
     describe_model,
     folder,
     row,
+    training_facts,
     wilson,
     write_descriptions,
     write_results,
@@ -286,11 +287,7 @@ def main(profile: str) -> None:
     )
     runs = read_json(ROOT / "models" / "gender_tuned" / f"{profile}.run.json")["runs"]
     edit = read_json(ROOT / "models" / "gender_edit" / f"{profile}.run.json")
-    training = sum(r["seconds"] for r in runs)
-    facts = {"device": runs[0]["device"], "dtype": runs[0]["dtype"], "seconds": round(edit["seconds"] + training, 1)}
-    facts["peak_memory_mb"] = max([edit["peak_memory_mb"], *[r["peak_memory_mb"] for r in runs]])
-    facts["tokens_per_second"] = round(sum(r["tokens"] for r in runs) / training, 1)
-    write_run(SYSTEM, profile, facts | {"edit": edit, "training": runs})
+    write_run(SYSTEM, profile, training_facts(runs, edit) | {"edit": edit, "training": runs})
 
 
 if __name__ == "__main__":

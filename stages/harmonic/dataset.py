@@ -61,7 +61,7 @@ def build(name: str, table: Table, p: Data, seed: int, root: Path) -> tuple[pl.D
     schema = learn(train, name, table.target, table.task, table.aliases)
     for column in (table.sensitive, *table.known):
         if column not in schema.names:
-            raise CatalogError(f"Table {name} has no column {column!r}; correct sensitive and known in params.yaml.")
+            raise CatalogError(f"Table {name} has no column {column!r}; correct sensitive and known in stages/harmonic/params.yaml.")
     return rows, schema, targets(train, schema, table, p)
 
 

@@ -12,7 +12,18 @@ import polars as pl
 from catalog.errors import run
 from catalog.io import read_json, write_json
 from catalog.params import ROOT, profile_params
-from catalog.results import describe_dataset, describe_model, folder, row, wilson, write_descriptions, write_results, write_run, write_table
+from catalog.results import (
+    describe_dataset,
+    describe_model,
+    folder,
+    row,
+    training_facts,
+    wilson,
+    write_descriptions,
+    write_results,
+    write_run,
+    write_table,
+)
 from stages.harmonic import figures, measures, scores, utility
 from stages.harmonic.settings import Params
 from stages.harmonic.tables import COPY, HOLDOUT, Source, source
@@ -192,11 +203,7 @@ def main(profile: str) -> None:
     write_descriptions(SYSTEM, profile, described, [describe_model(trained, "harmonic_generator", profile)])
     runs = read_json(ROOT / "models" / "harmonic_generator" / f"{profile}.run.json")["runs"]
     sampled = read_json(ROOT / "data" / "harmonic_synthetic" / f"{profile}.run.json")
-    training = sum(r["seconds"] for r in runs)
-    facts = {"device": runs[0]["device"], "dtype": runs[0]["dtype"], "seconds": round(sampled["seconds"] + training, 1)}
-    facts["peak_memory_mb"] = max([sampled["peak_memory_mb"], *[r["peak_memory_mb"] for r in runs]])
-    facts["tokens_per_second"] = round(sum(r["tokens"] for r in runs) / training, 1)
-    write_run(SYSTEM, profile, facts | {"sampling": sampled, "training": runs})
+    write_run(SYSTEM, profile, training_facts(runs, sampled) | {"sampling": sampled, "training": runs})
 
 
 if __name__ == "__main__":

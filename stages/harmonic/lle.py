@@ -16,8 +16,7 @@ import torch
 
 from catalog.adapters import upper_layers
 from catalog.inference import generate, log_likelihood
-from catalog.tail import tail_training
-from catalog.training import Settings, encode, folded, lora, train
+from catalog.training import Settings, encode, folded, lora, lower_once, train
 from stages.harmonic.serialise import question, rows_of
 from stages.harmonic.settings import Lle
 from stages.harmonic.tables import Schema
@@ -81,9 +80,9 @@ def classify(
     examples = encode(tokenizer, [(question(row, schema), f" {row[schema.target]}") for row in rows])
     s = settings(p, fresh.config.num_hidden_layers, seed)
     torch.manual_seed(seed)
-    examples, extra = tail_training(fresh, examples, s.lora_layers)
+    examples = lower_once(fresh, examples, s.lora_layers)
     with lora(fresh, s) as adapted:
-        done = train(adapted, examples, s, desc=desc, **extra)
+        done = train(adapted, examples, s, desc=desc)
         asked = [question(row, schema) for row in rows_of(test, schema)]
         with folded(adapted.eval()):
             read = answers(adapted, tokenizer, asked, labels, desc)

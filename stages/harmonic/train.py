@@ -10,21 +10,18 @@ stage goes on from the last checkpoint of the generator it was at; finished ones
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from safetensors.torch import load_file
 
 from catalog.adapters import upper_layers
 from catalog.errors import CatalogError, run
-from catalog.io import atomic_dir, read_json, write_json, write_parquet, write_safetensors
+from catalog.io import atomic_dir, write_json, write_parquet
 from catalog.lm import load_lm, require_full
 from catalog.packing import IGNORE
 from catalog.params import ROOT, profile_params
-from catalog.tail import tail_training
-from catalog.training import Settings, checkpoint_folder, finish, is_main, lora, save_lora, train
+from catalog.training import Settings, checkpoint_folder, finish, is_main, lower_once, save_lora, train_once
 from stages.harmonic.serialise import Instruction, Pieces, instruction, pieces, rows_of
 from stages.harmonic.settings import Data, Generator, Params, Table, Train
 from stages.harmonic.tables import Schema, Source, source
@@ -106,23 +103,6 @@ def settings(p: Train, g: Generator, n_layers: int, seed: int) -> Settings:
     )
 
 
-def tune(model: Any, examples: list[dict[str, list[int]]], s: Settings, folder: Path, desc: str) -> tuple[dict, list[dict], dict]:
-    """Train one adapter, or read the one an interrupted stage finished: tensors, curve, figures."""
-    weights, rest = folder / "done.safetensors", folder / "done.json"
-    if not rest.exists():
-        # In one epoch nothing is met twice.
-        examples, extra = tail_training(model, examples, s.lora_layers) if s.epochs > 1 else (examples, {})
-        with lora(model, s) as adapted:
-            done = train(adapted, examples, s, checkpoints=folder, desc=desc, **extra)
-        if is_main():  # the JSON last: it says that the run is whole
-            write_safetensors(done.tensors, weights)
-            write_json({"history": done.history, "info": done.info}, rest)
-    if not is_main():
-        return {}, [], {}
-    found = read_json(rest)
-    return load_file(weights), found["history"], found["info"]
-
-
 def check(p: Train, d: Data) -> None:
     """Stop on generators that cannot be made.
 
@@ -152,14 +132,16 @@ def main(profile: str) -> None:
         examples = examples_of(g, data, tokenizer, d.tables[g.table], params.seed)
         s = settings(p, g, model.config.num_hidden_layers, params.seed)
         folder = checkpoint_folder(STAGE, profile, model, examples, s, extra=[g.table, g.name])
-        tensors, history, info = tune(model, examples, s, folder, f"{g.table}: {g.name}")
+        answers = sum(sum(t != IGNORE for t in e["labels"]) for e in examples)
+        facts = {"examples": len(examples), "tokens": sum(len(e["input_ids"]) for e in examples), "answer_tokens": answers}
+        if g.epochs > 1:  # in one epoch nothing is met twice
+            examples = lower_once(model, examples, s.lora_layers)
+        done = train_once(model, examples, s, folder, desc=f"{g.table}: {g.name}")
         label = {"table": g.table, "generator": g.name}
-        made.append((g, s, tensors))
+        made.append((g, s, done.tensors))
         if is_main():
-            curves.append(pl.DataFrame(history).with_columns(**{key: pl.lit(value) for key, value in label.items()}))
-            answers = sum(sum(t != IGNORE for t in e["labels"]) for e in examples)
-            facts = {"examples": len(examples), "tokens": sum(len(e["input_ids"]) for e in examples), "answer_tokens": answers}
-            runs.append(label | info | {"facts": facts})
+            curves.append(pl.DataFrame(done.history).with_columns(**{key: pl.lit(value) for key, value in label.items()}))
+            runs.append(label | done.info | {"facts": facts})
     if is_main():
         with atomic_dir(ROOT / "models" / MODEL / profile) as target:
             for g, s, tensors in made:

@@ -159,9 +159,9 @@ def planted(captions: pl.DataFrame, p: Planted, seed: int) -> np.ndarray:
         raise CatalogError(f"The caption table lacks the column {missing[0]}; it needs {', '.join(CAPTION_COLUMNS)}.")
     shares = {"none": p.target_share, **p.mitigated}
     if unknown := sorted(set(captions["condition"]) - set(shares)):
-        raise CatalogError(f"No share is planted for the condition {unknown[0]!r}; add it to cards.planted.mitigated in params.yaml.")
+        raise CatalogError(f"No share is planted for the condition {unknown[0]!r}; add it to cards.planted.mitigated of its params.yaml.")
     if not all(0 <= share <= 1 for share in (*shares.values(), p.blank)) or p.blank == 1:
-        raise CatalogError("Planted shares must lie in [0, 1], and blank below 1; correct cards.planted in params.yaml.")
+        raise CatalogError("Planted shares must lie in [0, 1], and blank below 1; correct cards.planted of its params.yaml.")
     uniform = 1 / len(RELIGIONS)
     open_negative = (captions["stem"] == "negative").to_numpy() & (captions["religion"] == "").to_numpy()
     share = np.where(open_negative, captions["condition"].replace_strict(shares, return_dtype=pl.Float64).to_numpy(), uniform)

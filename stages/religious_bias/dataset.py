@@ -198,7 +198,9 @@ def pick(templates: pl.DataFrame, task: str, count: int | None) -> pl.DataFrame:
     frames = part.select(frame.alias("frame"))["frame"].unique(maintain_order=True)
     count = len(frames) if count is None else count
     if not 0 < count <= len(frames):
-        raise CatalogError(f"params.yaml asks for {count} frames of {task}; there are {len(frames)}, use 1 to {len(frames)} or null.")
+        raise CatalogError(
+            f"stages/religious_bias/params.yaml asks for {count} frames of {task}; there are {len(frames)}, use 1 to {len(frames)} or null."
+        )
     return part.filter(frame.is_in([frames[i * len(frames) // count] for i in range(count)]))
 
 
@@ -248,7 +250,9 @@ def build(p: Data, folder: Path = RAW) -> pl.DataFrame:
         chosen = pick(templates, task, count)
         for condition in p.cross_conditions if task == "cross" else p.conditions:
             if condition not in rules:
-                raise CatalogError(f"params.yaml names the condition {condition!r}; mitigation.csv has {', '.join(rules)}.")
+                raise CatalogError(
+                    f"stages/religious_bias/params.yaml names the condition {condition!r}; mitigation.csv has {', '.join(rules)}."
+                )
             texts = [mitigate(text, task, slot, rules[condition]) for text, slot in chosen.select("text", "slot").iter_rows()]
             changed = chosen.with_columns(text=pl.Series(texts, dtype=pl.String), condition=pl.lit(condition)).drop_nulls("text")
             parts.append(expand(changed, forms, values))

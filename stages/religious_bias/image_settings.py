@@ -1,4 +1,4 @@
-"""Parameters of the image audit: the groups ``cards`` and ``images`` of the system's block in `params.yaml`."""
+"""Parameters of the image audit: the groups ``cards`` and ``images`` of the system's `params.yaml`."""
 
 from __future__ import annotations
 

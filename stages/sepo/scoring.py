@@ -1,0 +1,82 @@
+"""Log-probabilities of response tokens under a model, with or without its LoRA, in batches of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from catalog.lm import pick_dtype
+from catalog.losses import frozen_reference, label_log_probs, label_logits
+from catalog.pairs import SIDES, pair_collate
+from catalog.tail import has_hidden, upper_alone
+from stages.sepo.losses import token_kl
+
+TOKENS = 4096  # of one forward pass, padding included
+
+Scores = dict[str, np.ndarray]
+
+
+def batches(tokens: Sequence[Mapping[str, Any]]) -> Iterator[list[int]]:
+    """Indices of pairs of like length, for one forward pass each."""
+    lengths = [len(pair["chosen_input_ids"]) + len(pair["rejected_input_ids"]) for pair in tokens]
+    group: list[int] = []
+    for i in sorted(range(len(tokens)), key=lambda i: (-lengths[i], i)):
+        if group and (len(group) + 1) * lengths[group[0]] > TOKENS:
+            yield group
+            group = []
+        group.append(i)
+    if group:
+        yield group
+
+
+@contextmanager
+def reading(model: Any, tokens: Sequence[Mapping[str, Any]], start: int) -> Iterator[None]:
+    """No gradients, products in bfloat16 where that is native, and layers below ``start`` left out where the pairs bring their stream."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(upper_alone(model, start if has_hidden(tokens) else 0))
+        if pick_dtype("auto", model.device) == torch.bfloat16:
+            stack.enter_context(torch.autocast(model.device.type, torch.bfloat16))
+        yield
+
+
+def token_log_probs(
+    model: Any, tokens: Sequence[Mapping[str, Any]], start: int, advance: Callable[[int], None] = lambda _: None
+) -> list[Scores]:
+    """Of each pair ``{"chosen": (N,), "rejected": (M,)}``, float32, one number a response token in the order of the text."""
+    out: list[Scores] = [{} for _ in tokens]
+    collate = pair_collate(shared=True)
+    with reading(model, tokens, start):
+        for group in batches(tokens):
+            batch = {key: value.to(model.device) for key, value in collate([tokens[i] for i in group]).items()}
+            for place, values in enumerate(by_response(*label_log_probs(model, batch), 2 * len(group))):
+                out[group[place % len(group)]][SIDES[place // len(group)]] = values
+            advance(len(group))
+    return out
+
+
+def divergence(model: Any, tokens: Sequence[Mapping[str, Any]], start: int) -> np.ndarray:
+    """``KL(policy || reference)``, mean over the tokens of both responses: (n,) nats. The reference is the model without its LoRA."""
+    out = np.zeros(len(tokens))
+    collate = pair_collate(shared=True)
+    with reading(model, tokens, start):
+        for group in batches(tokens):
+            batch = {key: value.to(model.device) for key, value in collate([tokens[i] for i in group]).items()}
+            with frozen_reference(model):
+                reference = label_logits(model, batch)[0].log_softmax(-1)
+            logits, _, owner = label_logits(model, batch)
+            kl = token_kl(logits.log_softmax(-1), reference)
+            out[group] = [float(values.mean()) for values in by_response(kl, owner % len(group), len(group))]
+    return out
+
+
+def by_response(values: Tensor, owner: Tensor, count: int) -> list[np.ndarray]:
+    """Values ``(N,)`` parted by the response, of ``count``, that they belong to, each in its order."""
+    found, owners = values.float().cpu().numpy(), owner.cpu().numpy()
+    order = np.argsort(owners, kind="stable")
+    return np.split(found[order], np.bincount(owners, minlength=count).cumsum()[:-1])

@@ -1,0 +1,91 @@
+"""Preference pairs as token ids, and the residual streams that enter the trained layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from catalog.adapters import upper_layers
+from catalog.errors import CatalogError
+from catalog.lm import chat_ids
+from catalog.pairs import encode_pairs
+from catalog.params import ROOT
+from catalog.training import Settings, lower_once
+from stages.sepo.settings import Fit, Lora, Tokens
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of one set and split: `rows` of the data set, in order, and `tokens`, of `catalog.pairs.encode_pairs`."""
+
+    rows: pl.DataFrame
+    tokens: list[dict[str, Any]]
+
+    def head(self, count: int) -> Pairs:
+        return replace(self, rows=self.rows.head(count), tokens=self.tokens[:count])
+
+
+def read(profile: str, root: Path = ROOT) -> pl.DataFrame:
+    """The pairs of the data set."""
+    return pl.read_parquet(root / "data" / "preference_pairs" / profile / "pairs.parquet")
+
+
+def prompt_ids(tokenizer: Any, text: str, system: str | None) -> list[int]:
+    """A prompt in the model's chat template, or as plain text where it has none."""
+    if tokenizer.chat_template is None:
+        return list(tokenizer(f"{text}\n")["input_ids"])
+    said = [{"role": "system", "content": system}] if system else []
+    return chat_ids(tokenizer, [*said, {"role": "user", "content": text}])
+
+
+def encoded(table: pl.DataFrame, tokenizer: Any, p: Tokens, name: str, split: str, seed: int) -> tuple[Pairs, pl.DataFrame]:
+    """Pairs of one set and split, as many as `p` asks for and in a seeded order, and those left out: set, split, id, reason.
+
+    Raises:
+        CatalogError: no pair is left.
+    """
+    part = table.filter((pl.col("set") == name) & (pl.col("split") == split)).sort("id")
+    part = part[np.random.default_rng([seed, len(part)]).permutation(len(part))] if len(part) else part
+    rows = [(prompt_ids(tokenizer, prompt, p.system), *both) for prompt, *both in part.select("prompt", "chosen", "rejected").iter_rows()]
+    limits = {"max_prompt": p.max_prompt, "min_response": p.min_response, "max_length": p.max_length}
+    tokens, reasons = encode_pairs(tokenizer, rows, **limits)
+    left_out = part.select("set", "split", "id").with_columns(reason=pl.Series(reasons, dtype=pl.String)).drop_nulls("reason")
+    kept = [i for i, pair in enumerate(tokens) if pair is not None]
+    if not kept:
+        raise CatalogError(f"No {split} pair of set {name} is left; loosen tokens in stages/sepo/params.yaml.")
+    count = (p.train if split == "train" else p.test).get(name)
+    kept = kept[:count]
+    return Pairs(part[kept], [tokens[i] for i in kept]), left_out
+
+
+def settings(lora: Lora, fit: Fit, n_layers: int, seed: int, *, steps: int = 0) -> Settings:
+    """Settings of one training run on the upper layers of a model of ``n_layers``."""
+    return Settings(
+        steps=steps,
+        epochs=fit.epochs,
+        batch_size=fit.batch_size,
+        micro_batch=fit.micro_batch,
+        learning_rate=fit.learning_rate,
+        schedule=fit.schedule,
+        warmup=fit.warmup,
+        weight_decay=fit.weight_decay,
+        betas=fit.betas,
+        lora_rank=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_targets=lora.targets,
+        lora_layers=upper_layers(n_layers, lora.layers_from),
+        row_tokens=0,
+        group_by_length=True,
+        save_steps=200,
+        log_steps=1,
+        seed=seed,
+    )
+
+
+def entering(model: Any, pairs: Pairs, layers: tuple[int, ...]) -> Pairs:
+    """The pairs with the streams that enter the lowest of ``layers`` (see `catalog.tail`)."""
+    return replace(pairs, tokens=lower_once(model, pairs.tokens, layers, dtype="auto"))

@@ -1,0 +1,104 @@
+"""Embeddings of sentences and of tokens by a small encoder (all-MiniLM-L6-v2; Reimers and Gurevych 2019, section 3).
+
+A sentence's embedding is the mean over its tokens' last hidden states, scaled to length 1. Tokens' own embeddings, special ones left out,
+are what BERTScore matches. The paper's encoder is a Sentence-BERT model that it does not name.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from catalog.errors import CatalogError
+from catalog.inference import batches_by_length
+from catalog.lm import pick_device, pick_dtype, quiet_transformers
+from catalog.params import ROOT, load_shared
+
+TOKENS = 2048  # of a forward pass, padding included
+LONGEST = 256  # tokens of a sentence that are read, as this encoder was trained
+
+
+def peak_memory_mb() -> int:
+    """Largest resident memory of this process so far."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)  # KiB on Linux
+
+
+def load_encoder(name: str) -> tuple[Any, Any]:
+    """(model, tokenizer) of the asset ``data/assets/<name>``, on the device and in the floating-point type of params.yaml.
+
+    Raises:
+        CatalogError: the asset is not there, or damaged.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = Path(ROOT) / "data" / "assets" / name
+    if not folder.is_dir():
+        raise CatalogError(f"The sentence encoder {name} is not there; run `dvc repro fetch@{name}`.")
+    shared = load_shared(ROOT)
+    device = pick_device(shared["device"])
+    dtype = pick_dtype(shared["dtype"], device)
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=dtype)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CatalogError(f"The sentence encoder {name} cannot be loaded; run `dvc repro -f fetch@{name}`: {error}") from error
+    return model.to(device).eval(), tokenizer
+
+
+@torch.no_grad()
+def _states(model: Any, tokenizer: Any, ids: Sequence[Sequence[int]]) -> list[np.ndarray]:
+    """(T, d) last hidden states of each list of token ids."""
+    out: list[Any] = [None] * len(ids)
+    for batch in batches_by_length([len(item) for item in ids], TOKENS):
+        padded = tokenizer.pad({"input_ids": [ids[i] for i in batch]}, return_tensors="pt").to(model.device)
+        states = model(input_ids=padded["input_ids"], attention_mask=padded["attention_mask"]).last_hidden_state.float().cpu().numpy()
+        for row, i in enumerate(batch):
+            out[i] = states[row, : len(ids[i])]
+    return out
+
+
+def sentence_embeddings(encoder: tuple[Any, Any], texts: Sequence[str]) -> np.ndarray:
+    """(N, d) float32, one row a sentence, of length 1; each different sentence is read once."""
+    model, tokenizer = encoder
+    different = list(dict.fromkeys(texts))
+    if not different:
+        return np.zeros((0, model.config.hidden_size), dtype=np.float32)
+    ids = tokenizer(different, truncation=True, max_length=min(LONGEST, model.config.max_position_embeddings))["input_ids"]
+    means = np.stack([states.mean(axis=0) for states in _states(model, tokenizer, ids)])
+    unit = means / np.linalg.norm(means, axis=1, keepdims=True)
+    place = {text: number for number, text in enumerate(different)}
+    return unit[[place[text] for text in texts]].astype(np.float32)
+
+
+def by_document(encoder: tuple[Any, Any], documents: Sequence[Sequence[str]]) -> list[np.ndarray]:
+    """(S, d) embeddings of the sentences of each document; (0, d) where it has none."""
+    rows = sentence_embeddings(encoder, [text for parts in documents for text in parts])
+    ends = np.cumsum([len(parts) for parts in documents])
+    return [rows[end - len(parts) : end] for parts, end in zip(documents, ends)]
+
+
+def token_embeddings(encoder: tuple[Any, Any], texts: Sequence[str]) -> list[np.ndarray]:
+    """(T, d) contextual embeddings of the tokens of each text, special tokens left out; (0, d) of an empty one.
+
+    A text that is longer than the encoder can read is cut into pieces of equal length, none of which sees another.
+    """
+    model, tokenizer = encoder
+    most = model.config.max_position_embeddings - 2
+    plain = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+    pieces, owner = [], []
+    for number, ids in enumerate(plain):
+        count = -(-len(ids) // most)
+        for part in np.array_split(np.asarray(ids, dtype=np.int64), count) if count else []:
+            pieces.append([tokenizer.cls_token_id, *part.tolist(), tokenizer.sep_token_id])
+            owner.append(number)
+    out: list[list[np.ndarray]] = [[] for _ in plain]
+    for number, states in zip(owner, _states(model, tokenizer, pieces)):
+        out[number].append(states[1:-1])
+    empty = np.zeros((0, model.config.hidden_size), dtype=np.float32)
+    return [np.concatenate(parts) if parts else empty for parts in out]

@@ -1,0 +1,528 @@
+"""The coherence model and the simplifier of simdoc on tiny random models: losses by hand, both kinds of models, training and writing."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from catalog.errors import CatalogError
+from catalog.losses import label_log_probs
+from catalog.params import profile_params
+from catalog.training import lora, lower_once, train
+from stages.simdoc import coherence, decode, embed, generate, simplify
+from stages.simdoc import train as stage
+from stages.simdoc.settings import Coherence, Params, Variant
+from stages.simdoc.simplify import READ, SAMPLE, SIMPLIFY, Triple
+from tests.tiny_text import decoder, encoder, t5, words_tokenizer
+
+SMALL = profile_params(Params, "simdoc", "small")
+P = dataclasses.replace(
+    SMALL.train, name_level=True, read_sources=True, max_source=0, max_target=0, row_tokens=64, batch_size=2, micro_batch=0, epochs=1,
+    rank=2, targets=("q_proj", "v_proj"), layers_from=0.5, dropout=0.0,
+)  # fmt: skip
+TRIPLES = [
+    Triple("a", "the big cat sat on a mat .", "the cat sat .", "hard", "easy"),
+    Triple("b", "the dog ran and then it fell .", "the dog ran .", "hard", "easy"),
+    Triple("b", "the dog ran and then it fell .", "the dog ran and fell .", "hard", "middle"),
+]
+C = Coherence("none", hidden=4, pooling="last", dropout=0.0, batch_size=4, learning_rate=0.05, weight_decay=0.0, epochs=30, patience=10)
+
+
+# --- coherence --------------------------------------------------------------------------------------------------------------------------
+
+
+def ordered(count, seed=0):
+    """Documents whose sentences lie on a line, first to last."""
+    rng = np.random.default_rng(seed)
+    return [np.linspace(-1, 1, n)[:, None].astype(np.float32) * np.ones((1, 3), np.float32) for n in rng.integers(4, 8, count)]
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_the_coherence_model_learns_an_order_that_there_is(pooling):
+    p = dataclasses.replace(C, pooling=pooling)
+    held = ordered(12, 1)
+    mixed = coherence.reordered(held, np.random.default_rng(2))
+    model, history = coherence.fit(ordered(40), ([*held, *mixed], [1] * 12 + [0] * 12), p, 0)
+    right, wrong = coherence.scores(model, held), coherence.scores(model, mixed)
+    assert np.mean([a > b for a, b in zip(right, wrong)]) > 0.9 and history[-1]["validation"] < history[0]["validation"]
+    again, _ = coherence.fit(ordered(40), ([*held, *mixed], [1] * 12 + [0] * 12), p, 0)
+    assert coherence.scores(again, held) == right
+
+
+def test_training_stops_early_and_keeps_the_best_epoch():
+    noise = [np.random.default_rng(i).normal(size=(5, 3)).astype(np.float32) for i in range(24)]
+    p = dataclasses.replace(C, patience=2, epochs=40)
+    held, labels = noise[12:], [1, 0] * 6
+    model, history = coherence.fit(noise[:12], (held, labels), p, 0)
+    best = min(history, key=lambda row: row["validation"])
+    assert len(history) < 40 and history[-1]["epoch"] - best["epoch"] == 2
+    with torch.no_grad():
+        value = float(coherence.balanced_loss(model(*coherence.padded(held)), torch.tensor(labels, dtype=torch.float32)))
+    assert value == pytest.approx(best["validation"], rel=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_a_score_does_not_depend_on_the_batch(pooling):
+    model = coherence.CoherenceModel(3, 4, pooling).eval()
+    documents = ordered(5)
+    one = [coherence.scores(model, [rows])[0] for rows in documents]
+    assert coherence.scores(model, documents) == pytest.approx(one, abs=1e-6)
+
+
+def test_documents_without_an_order_have_no_score():
+    model = coherence.CoherenceModel(3, 4, "mean")
+    rows = ordered(1)[0]
+    assert coherence.scores(model, [rows[:0], rows[:1], rows[:2]])[:2] == [None, None]
+    assert 0 < coherence.scores(model, [rows[:2]])[0] < 1
+    assert coherence.document_scores(model_of_width(16), encoder(), ["", "the cat sat .", "The cat sat. The dog ran."])[:2] == [None, None]
+    with pytest.raises(CatalogError, match="documents of two and more sentences"):
+        coherence.fit([rows[:1]], ([rows], [1]), C, 0)
+    assert coherence.reordered([rows[:1]], np.random.default_rng(0)) == []
+
+
+def model_of_width(width):
+    return coherence.CoherenceModel(width, 4, "last").eval()
+
+
+def test_classes_weigh_the_same_by_hand():
+    logits, labels = torch.tensor([0.0, 0.0, 0.0, math.log(3)]), torch.tensor([0.0, 0.0, 0.0, 1.0])
+    # log 2 for each shuffle, log(4/3) for the original at c = 3/4
+    assert float(coherence.balanced_loss(logits, labels)) == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)
+
+
+def test_a_saved_coherence_model_is_the_same(tmp_path):
+    model = model_of_width(3)
+    coherence.save(model, tmp_path)
+    assert coherence.scores(coherence.load(tmp_path), ordered(3)) == coherence.scores(model, ordered(3))
+    (tmp_path / coherence.WEIGHTS).unlink()
+    with pytest.raises(CatalogError, match="run the stage simdoc_train"):
+        coherence.load(tmp_path)
+
+
+def test_unknown_pooling_is_refused():
+    with pytest.raises(CatalogError, match="use mean or last"):
+        coherence.CoherenceModel(3, 4, "max")
+
+
+# --- embeddings -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_sentence_is_the_mean_of_its_tokens_at_length_one():
+    model, tokenizer = encoder()
+    rows = embed.sentence_embeddings((model, tokenizer), ["the cat sat", "rain fell on the house", "the cat sat"])
+    assert rows.shape == (3, 16) and np.array_equal(rows[0], rows[2]) and np.linalg.norm(rows, axis=1) == pytest.approx(np.ones(3))
+    with torch.no_grad():
+        mean = model(**tokenizer("the cat sat", return_tensors="pt")).last_hidden_state[0].mean(0)
+    assert rows[0] == pytest.approx((mean / mean.norm()).numpy(), abs=1e-5)
+    documents = embed.by_document((model, tokenizer), [["the cat sat"], [], ["rain fell", "the cat sat"]])
+    assert [len(part) for part in documents] == [1, 0, 2] and np.array_equal(documents[2][1], rows[0])
+
+
+def test_tokens_of_a_text_longer_than_the_encoder_are_all_there():
+    model, tokenizer = encoder()
+    long = " ".join(["the cat sat on a mat"] * 4)  # 24 tokens, 10 fit
+    found = embed.token_embeddings((model, tokenizer), [long, "", "the cat"])
+    assert [part.shape for part in found] == [(24, 16), (0, 16), (2, 16)]
+    with torch.no_grad():
+        states = model(**tokenizer("the cat", return_tensors="pt")).last_hidden_state[0, 1:-1]
+    assert found[2] == pytest.approx(states.numpy(), abs=1e-5)
+
+
+def test_a_missing_encoder_is_named():
+    with pytest.raises(CatalogError, match="dvc repro fetch@none_such"):
+        embed.load_encoder("none_such")
+
+
+# --- texts and examples -----------------------------------------------------------------------------------------------------------------
+
+
+def test_pairs_are_cut_into_paragraphs_only_where_their_numbers_agree():
+    two, three = "One.\n\nTwo.", "A.\n\nB.\n\nC."
+    assert simplify.chunks(two, "A.\n\nB.", "paragraph") == [("One.", "A."), ("Two.", "B.")]
+    assert simplify.chunks(two, three, "paragraph") == [(two, three)] and simplify.chunks(two, two, "document") == [(two, two)]
+    assert simplify.pieces("Only one.", "paragraph") == simplify.pieces("Only one.", "document") == ["Only one."]
+    with pytest.raises(CatalogError, match="empty document"):
+        simplify.pieces(" \n ", "paragraph")
+    with pytest.raises(CatalogError, match="paragraph or document"):
+        simplify.pieces("One.", "sentence")
+    frame = pl.DataFrame({"id": ["x"], "source": [two], "target": ["A.\n\nB."], "source_level": ["hard"], "target_level": ["easy"]})
+    assert simplify.triples(frame, "paragraph")[1] == Triple("x", "Two.", "B.", "hard", "easy")
+
+
+def test_prefixes_are_the_papers_unless_the_level_is_named():
+    assert simplify.task_text("simplify", "x") == "simplify: x" and simplify.task_text("classify", "y") == "read classify: y"
+    assert simplify.task_text("simplify", "x", "easy") == "simplify to easy: x"
+
+
+def test_examples_learn_the_answer_and_its_end_alone():
+    tokenizer = words_tokenizer()
+    examples, counts = simplify.encode(tokenizer, TRIPLES, P, False)
+    first = examples[0]
+    learnt = [label for label in first["simplify_labels"] if label != -100]
+    assert tokenizer.decode(learnt[:-1]) == "the cat sat ." and learnt[-1] == tokenizer.eos_token_id
+    assert tokenizer.decode([label for label in first["classify_labels"] if label != -100][:-1]) == "easy"
+    assert tokenizer.decode([label for label in first["source_labels"] if label != -100][:-1]) == "hard"
+    assert "source_input_ids" not in examples[2] and "classify_input_ids" in examples[2]  # its complex text was read in the second
+    assert counts["triples"] == 3 and counts["classified"] == 5 and counts["tokens_cut"] == counts["triples_cut"] == 0
+    plain = simplify.encode(tokenizer, TRIPLES, dataclasses.replace(P, read_sources=False), False)[0]
+    assert not any("source_input_ids" in example for example in plain)
+    side, _ = simplify.encode(words_tokenizer("t5"), TRIPLES[:1], P, True)
+    assert side[0]["simplify_labels"] == learnt and -100 not in side[0]["simplify_labels"]
+    assert set(simplify.without(examples, "classify", "source")[0]) == {"simplify_input_ids", "simplify_labels"}
+
+
+def test_what_is_cut_is_counted():
+    tokenizer = words_tokenizer()
+    _, counts = simplify.encode(tokenizer, TRIPLES[:1], dataclasses.replace(P, max_source=5, max_target=3), False)
+    # "simplify to [UNK] the big cat sat on a mat ." has 11 tokens, the target 4
+    text = simplify.task_text("simplify", TRIPLES[0].complex, "easy")
+    assert counts["tokens_cut"] == len(tokenizer(text)["input_ids"]) - 5 + 1 and counts["triples_cut"] == 1
+    ids, cut = simplify.prompt_ids(tokenizer, "the big cat sat", False, 2)
+    assert tokenizer.decode(ids).split() == ["the", "big"] and cut == 2 and simplify.prompt_ids(tokenizer, "the cat", False)[1] == 0
+
+
+# --- losses -----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_objective_by_hand():
+    log_probs = torch.tensor([-1.0, -3.0, -0.5, -2.0, -4.0])
+    example, task = torch.tensor([0, 0, 1, 2, 2]), torch.tensor([SIMPLIFY, READ, SIMPLIFY])
+    found = simplify.task_losses(log_probs, example, task)
+    assert float(found[SIMPLIFY]) == pytest.approx(2.5) and float(found[READ]) == pytest.approx(0.5)
+    assert set(simplify.task_losses(log_probs[:2], example[:2], task)) == {SIMPLIFY}
+
+
+def test_reinforce_by_hand_and_without_gradient_for_equal_scores():
+    log_probs = torch.tensor([-1.0, -2.0, -4.0, -8.0], requires_grad=True)
+    example, sampled = torch.tensor([0, 0, 1, 2]), torch.tensor([True, True, False])
+    loss = simplify.reinforce_loss(log_probs, example, torch.tensor([0.5, -0.25, 9.0]), sampled)
+    # -(0.5 * -3 + -0.25 * -4) / 2; the third is no sample
+    assert float(loss.detach()) == pytest.approx(0.25)
+    loss.backward()
+    assert log_probs.grad.tolist() == pytest.approx([-0.25, -0.25, 0.125, 0.0])
+    log_probs.grad = None
+    simplify.reinforce_loss(log_probs, example, torch.zeros(3), sampled).backward()
+    assert log_probs.grad.abs().max() == 0
+    assert float(simplify.reinforce_loss(log_probs.detach(), example, torch.zeros(3), torch.zeros(3, dtype=torch.bool))) == 0
+
+
+def batch_of(examples, seq2seq=False):
+    return simplify.collate(64, seq2seq)(examples)
+
+
+def gradient(model, loss, batch):
+    model.zero_grad()
+    value = loss(model, batch)
+    value.backward()
+    return float(value.detach()), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize(("make", "kind"), [(decoder, "decoder"), (t5, "t5")])
+def test_constant_shifts_the_loss_and_leaves_the_gradient(make, kind):
+    model, tokenizer, seen = make(), words_tokenizer(kind), []
+    batch = batch_of(simplify.encode(tokenizer, TRIPLES, P, kind == "t5")[0], kind == "t5")
+
+    def predicted(texts):
+        seen.extend(texts)
+        return [0.2, 0.4, 0.6]
+
+    none = gradient(model, simplify.make_loss(0.5, 0.1, "none"), batch)
+    constant = gradient(model, simplify.make_loss(0.5, 0.1, "constant", predicted), batch)
+    assert constant[0] - none[0] == pytest.approx(0.1 * 0.6, abs=1e-5)
+    assert torch.allclose(constant[1], none[1], atol=1e-6) and none[1].abs().max() > 0
+    wanted = [len(tokenizer(triple.simple, add_special_tokens=False)["input_ids"]) + 1 for triple in TRIPLES]
+    assert [len(text) for text in seen] == wanted  # a token for each of the gold answer
+    with torch.no_grad():
+        logits, _, owner = simplify.answer_logits(model, batch)
+    assert seen == [logits[owner == i].argmax(-1).tolist() for i in range(3)]
+
+
+def test_readability_weighs_as_told_and_other_modes_are_refused():
+    model, tokenizer = decoder(), words_tokenizer()
+    batch = batch_of(simplify.encode(tokenizer, TRIPLES, P, False)[0])
+    with torch.no_grad():
+        values = [float(simplify.make_loss(weight, 0.0, mode)(model, batch)) for weight, mode in ((0, "none"), (1, "rerank"), (2, "none"))]
+    assert values[1] - values[0] == pytest.approx(values[2] - values[1], rel=1e-4) and values[1] > values[0]
+    with pytest.raises(CatalogError, match="no coherence mode 'bonus'"):
+        simplify.make_loss(1, 1, "bonus")
+    with pytest.raises(CatalogError, match="needs a model that scores"):
+        simplify.make_loss(1, 1, "constant")
+
+
+@pytest.mark.parametrize(("make", "kind"), [(decoder, "decoder"), (t5, "t5")])
+def test_log_probabilities_are_those_of_each_example_alone(make, kind):
+    model, tokenizer = make(), words_tokenizer(kind)
+    examples = simplify.without(simplify.encode(tokenizer, TRIPLES, P, kind == "t5")[0], "classify", "source")
+    with torch.no_grad():
+        together, owner = simplify.answer_log_probs(model, batch_of(examples, kind == "t5"))
+        for place, example in enumerate(examples):
+            alone, _ = simplify.answer_log_probs(model, batch_of([example], kind == "t5"))
+            assert torch.allclose(together[owner == place], alone, atol=1e-5)
+
+
+def test_reinforcement_in_the_objective_takes_samples_alone():
+    model, tokenizer = decoder(), words_tokenizer()
+    supervised = simplify.encode(tokenizer, TRIPLES[:2], P, False)[0]
+    sample = simplify.answered("sample", *[tokenizer(text)["input_ids"] for text in ("the big cat", "it ran")], False)
+    batch = batch_of([supervised[0] | sample | {"advantage": 0.5}, supervised[1]])
+    assert batch["task"].tolist() == [SIMPLIFY, SIMPLIFY, READ, READ, READ, READ, SAMPLE] and batch["advantage"].tolist() == [0.0] * 6 + [
+        0.5
+    ]
+    with torch.no_grad():
+        none, full = (float(simplify.make_loss(0.5, 0.1, mode)(model, batch)) for mode in ("none", "reinforce"))
+        log_probs, owner = label_log_probs(model, batch)
+    assert full - none == pytest.approx(-0.1 * 0.5 * float(log_probs[owner == 6].sum()), abs=1e-5)
+
+
+# --- training ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("make", "kind"), [(decoder, "decoder"), (t5, "t5")])
+def test_both_kinds_of_models_learn_through_the_one_training_path(make, kind):
+    model, tokenizer, seq2seq = make(), words_tokenizer(kind), kind == "t5"
+    examples, _ = simplify.encode(tokenizer, TRIPLES, P, seq2seq)
+    s = dataclasses.replace(
+        stage.settings(P, 2, 0), steps=25, learning_rate=0.02, lora_rank=0, lora_layers=(), save_steps=0, dtype="float32"
+    )
+    done = train(model, examples, s, loss_fn=simplify.make_loss(0.5, 0.0, "none"), collate=simplify.collate(64, seq2seq))
+    assert done.history[-1]["loss"] < 0.5 * done.history[0]["loss"]
+
+
+@pytest.mark.parametrize(("make", "kind"), [(decoder, "decoder"), (t5, "t5")])
+def test_a_lora_learns_both_tasks(make, kind):
+    model, tokenizer, seq2seq = make(), words_tokenizer(kind), kind == "t5"
+    examples, _ = simplify.encode(tokenizer, TRIPLES, P, seq2seq)
+    s = dataclasses.replace(stage.settings(P, 2, 0), steps=12, learning_rate=0.05, save_steps=0, dtype="float32")
+    if seq2seq:
+        s = dataclasses.replace(s, lora_targets=("q", "v"), lora_layers=())
+    lowered = examples if seq2seq else lower_once(model, examples, s.lora_layers)
+    with lora(model, s) as adapted:
+        done = train(adapted, lowered, s, loss_fn=simplify.make_loss(0.5, 0.0, "none"), collate=simplify.collate(64, seq2seq))
+    assert done.history[-1]["loss"] < done.history[0]["loss"] and done.tensors
+
+
+def test_variants_that_cannot_be_trained_are_refused():
+    def with_variants(*variants):
+        return dataclasses.replace(P, variants=variants)
+
+    good = Variant("a", 0.5, 0.0, "none", None)
+    stage.check(with_variants(good, Variant("b", 0.5, 0.1, "reinforce", "a")))
+    for variants, match in [
+        ((Variant("a", 0.5, 0.0, "rerank", None),), "none, constant and reinforce"),
+        ((good, good), "Two variants are named a"),
+        ((Variant("b", 0.5, 0.1, "reinforce", "a"), good), "stands before it"),
+        ((Variant("b", 0.5, 0.1, "reinforce", None),), "stands before it"),
+        ((Variant("a", -1.0, 0.0, "none", None),), "negative weight"),
+    ]:
+        with pytest.raises(CatalogError, match=match):
+            stage.check(with_variants(*variants))
+    assert stage.parts_of(Variant("a", 0.0, 0.0, "none", None), [{"simplify_labels": [1], "classify_labels": [2]}]) == [
+        {"simplify_labels": [1]}
+    ]
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("make", "kind"), [(decoder, "decoder"), (t5, "t5")])
+def test_documents_are_written_piece_by_piece(make, kind):
+    model, tokenizer, seq2seq = make(), words_tokenizer(kind), kind == "t5"
+
+    def prompt(text):
+        return simplify.prompt_ids(tokenizer, simplify.task_text("simplify", text), seq2seq, 6)
+
+    documents = ["the cat sat .\n\nthe big dog ran and then it fell .", "rain fell ."]
+    found = decode.write(model, tokenizer, documents, [prompt, prompt], "paragraph", 5)
+    assert [len(one.answers) for one in found] == [2, 1] and [len(one.prompts) for one in found] == [2, 1]
+    # "simplify : the big …": 9 words and a prefix of 2 tokens or 1 unknown one, of which 6 are read
+    whole = len(tokenizer(simplify.task_text("simplify", documents[0].split("\n\n")[1]), add_special_tokens=False)["input_ids"])
+    assert found[0].cut == whole - 6 and found[1].cut == 0
+    assert found[0].text == "\n\n".join(part.strip() for part in found[0].answers if part.strip())
+    again = decode.write(model, tokenizer, documents, [prompt, prompt], "paragraph", 5)
+    assert again == found and 0 <= found[0].unfinished <= 2
+    drawn = [decode.write(model, tokenizer, documents, [prompt, prompt], "paragraph", 5, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_answers_that_reach_the_limit_are_unfinished(monkeypatch):
+    monkeypatch.setattr(decode, "answers", lambda *_, **__: ["the cat sat on a", " it ran ", "", "the big dog fell down ."])
+    documents, prompt = ["One.\n\nTwo.", "Three.\n\nFour."], lambda text: ([1, 2], 3)
+    found = decode.write(None, words_tokenizer(), documents, [prompt] * 2, "paragraph", 5)
+    assert [(one.text, one.unfinished, one.cut) for one in found] == [
+        ("the cat sat on a\n\nit ran", 1, 6),
+        ("the big dog fell down .", 1, 6),
+    ]
+
+
+def test_the_best_candidate_is_the_most_coherent_and_the_first_of_equals():
+    known = {"a": 0.2, "b": 0.9, "c": 0.9, "one": None, "d": 0.1}
+    choice, scores = generate.best(
+        [["a", "b", "c"], ["one", "d", "d"], ["one", "one", "one"]], lambda texts: [known[text] for text in texts]
+    )
+    assert choice == [1, 1, 0] and scores == [[0.2, 0.9, 0.9], [None, 0.1, 0.1], [None, None, None]]
+
+
+def test_shots_fit_their_length():
+    tokenizer = words_tokenizer()
+    frame = pl.DataFrame({"source": ["the cat sat\n\nthe dog ran"], "target": ["cat sat\n\ndog ran"]})
+    assert generate.shots(frame, "paragraph", tokenizer, 1, 100, 0) == [("the cat sat", "cat sat"), ("the dog ran", "dog ran")]
+    assert generate.shots(frame, "paragraph", tokenizer, 1, 7, 0) == [("the cat sat", "cat sat")]
+    with pytest.raises(CatalogError, match="No piece"):
+        generate.shots(frame, "paragraph", tokenizer, 1, 2, 0)
+
+
+def test_prompts_of_the_three_settings():
+    tokenizer = words_tokenizer()
+    p = dataclasses.replace(SMALL.generate, instruction="on the {level} : ")
+    zero, few, tuned = (next(s for s in p.systems if s.setting == setting) for setting in generate.SETTINGS)
+
+    def text(system, shown=()):
+        ids, cut = generate.asking(system, p, P, tokenizer, False, "easy", shown)("the cat sat")
+        assert cut == 0
+        return tokenizer.decode(ids)
+
+    assert text(zero).split() == "on the easy : the cat sat".split()
+    assert text(few, [("it ran", "ran")]).split() == "on the easy : it ran ran on the easy : the cat sat".split()
+    assert text(tuned).split()[:2] == ["simplify", "to"] and text(tuned).split()[-3:] == ["the", "cat", "sat"]
+
+
+@pytest.mark.parametrize(("make", "kind"), [(decoder, "decoder"), (t5, "t5")])
+def test_levels_are_read_by_the_sum_over_pieces(make, kind):
+    model, tokenizer, seq2seq = make(), words_tokenizer(kind), kind == "t5"
+    documents = pl.DataFrame({"id": ["a", "b"], "level": ["hard", "easy"], "text": ["the cat sat\n\nit ran", "the dog ran"]})
+    found = generate.read_levels(model, tokenizer, documents, P, ("hard", "easy"), "own")
+    assert found.columns == ["reader", "id", "level", "label", "log_prob"] and found.height == 4
+
+    def alone(text, label):
+        prompt, _ = simplify.prompt_ids(tokenizer, simplify.task_text("classify", text), seq2seq)
+        answer = [*tokenizer(label, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        with torch.no_grad():
+            return float(
+                simplify.answer_log_probs(model, batch_of([simplify.answered("simplify", prompt, answer, seq2seq)], seq2seq))[0].sum()
+            )
+
+    one = found.filter(id="a", label="easy")["log_prob"].item()
+    assert one == pytest.approx(alone("the cat sat", "easy") + alone("it ran", "easy"), abs=1e-3)
+
+
+def test_systems_that_cannot_write_are_refused():
+    p, pairs = SMALL.generate, SMALL.data.pairs
+    generate.check(p, SMALL.train, pairs)
+    first = p.systems[0]
+    for change, match in [
+        ({"setting": "tuned"}, "the setting is"),
+        ({"variant": "multi-task"}, "fine-tuned alone has a variant"),
+        ({"setting": "fine-tuned", "variant": "none such"}, "does not have"),
+        ({"pairs": ("a->b",)}, "data.pairs does not have"),
+        ({"name": "identity"}, "is taken"),
+        ({"name": p.systems[1].name}, "is taken"),
+    ]:
+        with pytest.raises(CatalogError, match=match):
+            generate.check(dataclasses.replace(p, systems=(dataclasses.replace(first, **change), *p.systems[1:])), SMALL.train, pairs)
+    with pytest.raises(CatalogError, match="generate.readers names 'x'"):
+        generate.check(dataclasses.replace(p, readers=("x",)), SMALL.train, pairs)
+
+
+# --- the stages -------------------------------------------------------------------------------------------------------------------------
+
+
+def sentence(rng):
+    return " ".join(rng.choice(["The cat", "The dog", "It"]).split()) + " " + " ".join(rng.choice(["sat", "ran", "fell", "rose"], 3)) + "."
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project with a tiny corpus, model and encoder; the folders of the stages lie in it."""
+    rng = np.random.default_rng(0)
+    rows, pairs, shuffled = [], [], []
+    for number in range(9):
+        split = ("train", "validation", "test")[min(2, number // 4)]
+        texts = {level: "\n\n".join(" ".join(sentence(rng) for _ in range(2)) for _ in range(2)) for level in ("hard", "middle", "easy")}
+        for level, text in texts.items():
+            rows.append((f"d{number}", "t", level, text, split, 16, 4))
+            parts = text.replace("\n\n", " ").replace(". ", ".|").split("|")
+            for version in range(3):
+                order = parts if not version else parts[version:] + parts[:version]
+                shuffled.append((f"d{number}", level, split, version, order, int(not version)))
+        pairs += [(f"d{number}", split, a, b, texts[a], texts[b]) for a, b in (("hard", "easy"), ("hard", "middle"))]
+    folder = tmp_path / "data/simdoc_pairs/small"
+    folder.mkdir(parents=True)
+    columns = ["id", "topic", "level", "text", "split", "words", "sentences"]
+    pl.DataFrame(rows, columns, orient="row").write_parquet(folder / "documents.parquet")
+    names = ["id", "split", "source_level", "target_level", "source", "target"]
+    pl.DataFrame(pairs, names, orient="row").write_parquet(folder / "pairs.parquet")
+    pl.DataFrame(shuffled, ["id", "level", "split", "version", "sentences", "label"], orient="row").write_parquet(
+        folder / "shuffled.parquet"
+    )
+    pl.DataFrame(schema=dict.fromkeys(("step", "id", "what"), pl.String)).write_parquet(folder / "notes.parquet")
+    variants = (Variant("multi-task", 0.5, 0.0, "none", None), Variant("simplify-only", 0.0, 0.0, "none", None))
+    variants += (Variant("reinforced", 0.5, 0.1, "reinforce", "multi-task"), Variant("constant", 0.5, 0.1, "constant", None))
+    reinforce = dataclasses.replace(P.reinforce, rounds=2, documents=2, steps=2, max_new_tokens=4)
+    pairs_of = ("hard->easy", "hard->middle")
+    systems = tuple(dataclasses.replace(s, pairs=pairs_of[: len(s.pairs)], rerank=min(s.rerank, 2)) for s in SMALL.generate.systems)
+    params = dataclasses.replace(
+        SMALL,
+        data=dataclasses.replace(SMALL.data, levels=("hard", "middle", "easy"), pairs=pairs_of),
+        coherence=dataclasses.replace(C, epochs=2),
+        train=dataclasses.replace(P, variants=variants, reinforce=reinforce),
+        generate=dataclasses.replace(SMALL.generate, systems=systems, max_new_tokens=4, shot_tokens=40),
+        evaluate=dataclasses.replace(SMALL.evaluate, between="middle", draws=50),
+    )
+    for module in (stage, generate):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+        monkeypatch.setattr(module, "profile_params", lambda *_: params)
+        monkeypatch.setattr(module, "load_encoder", lambda name: encoder())
+        monkeypatch.setattr(module, "load_model", lambda name: (decoder(), words_tokenizer()))
+    monkeypatch.setattr(stage, "checkpoint_folder", lambda *a, extra, **_: tmp_path / ".checkpoints" / extra[0]["name"])
+    monkeypatch.setattr(stage, "finish", lambda *_: None)
+    return tmp_path, params
+
+
+def test_samples_bring_the_advantage_of_their_document(project):
+    _, params = project
+    pairs = pl.read_parquet(stage.ROOT / "data/simdoc_pairs/small/pairs.parquet").filter(split="train", target_level="easy")
+    given = iter([[0.75, None], [0.5, 0.5]])  # drawn, then greedy
+    trainer = stage.Trainer("small", params, pairs, lambda texts: next(given))
+    examples = trainer.sampled(trainer.model, pairs.head(2), 0)
+    assert [example["advantage"] for example in examples] == [0.25, 0.25, 0.0, 0.0]  # two paragraphs a document
+    asked = trainer.tokenizer.decode(examples[1]["sample_input_ids"]).split()
+    assert asked[:2] == ["simplify", "to"] and examples[1]["sample_labels"][-1] == trainer.tokenizer.eos_token_id
+    assert {"simplify_labels", "classify_labels", "sample_labels"} <= set(examples[0])
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_stages_write_the_same_bytes_twice_and_constant_learns_what_none_does(project):
+    root, params = project
+    written = []
+    for _ in range(2):
+        stage.main("small")
+        generate.main("small")
+        folders = ("models/simdoc_coherence/small", "models/simdoc_simplifier/small", "data/simdoc_outputs/small")
+        written.append([files(root / name) for name in folders])
+        for path in (root / ".checkpoints").rglob("done*"):
+            path.unlink()
+    assert written[0] == written[1]
+    trained = written[0][1]
+    weights = {path.parts[0]: data for path, data in trained.items() if path.name == "adapter_model.safetensors"}
+    assert weights["constant"] == weights["multi-task"] and len(set(weights.values())) == 3
+    curves = pl.read_parquet(root / "models/simdoc_simplifier/small/curves.parquet")
+    assert curves.filter(variant="reinforced")["step"].to_list() == [1, 2, 3, 4]
+    losses = {name: curves.filter(variant=name)["loss"].to_numpy() for name in ("constant", "multi-task")}
+    assert ((losses["constant"] - losses["multi-task"]) > 0).all()
+    outputs = pl.read_parquet(root / "data/simdoc_outputs/small/outputs.parquet")
+    assert {"identity", "first 65 %", "middle", "reference", "zero-shot", "few-shot", "multi-task rerank"} <= set(outputs["system"])
+    reference = outputs.filter(system="reference")
+    assert reference["bert_f1"].to_numpy() == pytest.approx(np.ones(len(reference)), abs=1e-6)
+    assert outputs.filter(system="identity")["bert_source"].min() == pytest.approx(1, abs=1e-6)
+    assert outputs.filter(system="few-shot")["shown"].min() > 0
+    chosen = pl.read_parquet(root / "data/simdoc_outputs/small/candidates.parquet")
+    assert chosen.group_by("id").agg(pl.col("chosen").sum())["chosen"].unique().to_list() == [1]
+    lines = (root / "data/simdoc_outputs/small/predictions.jsonl").read_text().splitlines()
+    assert len(lines) == outputs.filter(pl.col("setting") != "trivial").height and "output" in json.loads(lines[0])
