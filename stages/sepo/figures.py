@@ -60,7 +60,7 @@ def coloured(tokens: pl.DataFrame) -> dict:
     facets = []
     for (name,), part in list(tokens.group_by("id", maintain_order=True))[:8]:
         part = part.with_columns(place=pl.int_range(pl.len()).over("side"), token=pl.col("token").str.strip_chars().replace("", "⏎"))
-        part = part.with_columns(line=pl.col("side") + " " + (pl.col("place") // 12 + 1).cast(pl.String), column=pl.col("place") % 12)
+        part = part.with_columns(line=pl.col("side") + " " + (pl.col("place") // 8 + 1).cast(pl.String), column=pl.col("place") % 8)
         at = {"x": field("column", "ordinal", None, axis=None), "y": field("line", "ordinal", None)}
         limit = round(max(abs(part["score"].min()), abs(part["score"].max()), 0.01), 3)
         ground = {"mark": {"type": "rect", "strokeWidth": 2}}
@@ -71,14 +71,20 @@ def coloured(tokens: pl.DataFrame) -> dict:
                 field(n, k) for n, k in (("token", "nominal"), ("score", "quantitative"), ("selected", "nominal"), ("changed", "nominal"))
             ],
         }
-        words = {"mark": {"type": "text", "fontSize": 10, "limit": 62}}
+        words = {"mark": {"type": "text", "fontSize": 10, "limit": 52}}
         words["encoding"] = at | {
             "text": field("token", "nominal"),
-            "color": {"condition": {"test": "datum.changed", "value": "#b00020"}, "value": "#111"},
+            "color": {
+                "condition": [
+                    {"test": f"abs(datum.score) > {0.55 * limit:.6f}", "value": "#fff"},
+                    {"test": "datum.changed", "value": "#b00020"},
+                ],
+                "value": "#111",
+            },
         }
         columns = ["line", "column", "token", "score", "selected", "changed"]
         own = spec(name, "", part.select(columns))
-        facets.append({"title": name, "data": own["data"], "width": 780, "height": {"step": 24}, "layer": [ground, words]})
+        facets.append({"title": name, "data": own["data"], "width": 430, "height": {"step": 24}, "layer": [ground, words]})
     note = "Blue: the oracle finds a token better than the reference does; red: worse. Framed: selected. Red letters: the changed span"
     return spec("What the oracle scores in eight test pairs", note, vconcat=facets, resolve={"scale": {"color": "independent"}})
 
