@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from test_sepo_losses import ROWS, Letters, made, of_loss
+from tiny_pairs import ROWS, Letters, made, of_loss
 from tiny_training import LORA, tiny
 
 from catalog import training

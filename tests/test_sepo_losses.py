@@ -6,26 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny_pairs import PLAIN, Letters, made, of_loss
 from tiny_training import LORA, bits, tiny
 
 from catalog import packing, training
 from catalog import pairs as pairing
 from catalog.errors import CatalogError
 from stages.sepo import losses, method, selection
-from stages.sepo.settings import Method
-
-PLAIN = Method(
-    name="sepo",
-    loss="sepo",
-    selector="oracle",
-    reference="none",
-    chosen_share=0.4,
-    rejected_share=0.4,
-    beta=1.0,
-    gamma=0.0,
-    alpha=0.5,
-    weight=1.0,
-)
 
 
 def t(*values):
@@ -110,28 +97,6 @@ def test_reward_share_and_overlap_by_hand():
 
 
 # --- pairs of token ids ------------------------------------------------------------------------------------------------------
-
-
-class Letters:
-    """One token a letter: a is 2, b 3, …; 1 ends a text."""
-
-    eos_token_id = 1
-
-    def __init__(self, shift=95):
-        self.shift = shift
-
-    def __call__(self, texts, add_special_tokens=False):
-        return {"input_ids": [[ord(letter) - self.shift for letter in text] for text in texts]}
-
-    def get_vocab(self):
-        return {chr(number): number - self.shift for number in range(97, 123)}
-
-
-ROWS = [([9, 8, 7], "abcd", "efgh"), ([9, 9], "aaab", "ccccc"), ([5, 6], "ddab", "bcbcbc")]
-
-
-def made(rows=ROWS, **limits):
-    return pairing.encode_pairs(Letters(), rows, **{"max_prompt": 10, "min_response": 2, "max_length": 20} | limits)[0]
 
 
 def test_every_response_token_is_at_its_own_absolute_position():
@@ -272,11 +237,6 @@ def test_every_token_selected_is_simpo():
     simpo = replace(PLAIN, loss="simpo", selector="all", beta=2.0, gamma=0.3)
     batches = [batch_of(method.labels_of(m, pairs, scored(pairs), 0)) for m in (every, simpo)]
     assert torch.equal(method.per_pair(every, model, batches[0]), method.per_pair(simpo, model, batches[1]))
-
-
-def of_loss(name, **rest):
-    reference = "live" if name in method.REFERENCED else "none"
-    return replace(PLAIN, **{"name": name, "loss": name, "selector": "all", "reference": reference, "beta": 0.1} | rest)
 
 
 @pytest.mark.parametrize("name", method.LOSSES)

@@ -72,14 +72,18 @@ def runs_table(pairs: pl.DataFrame, runs: pl.DataFrame, kl: pl.DataFrame, length
     return found.with_columns(pl.col("method").fill_null(pl.col("run"))).sort("set", "run")
 
 
+def compared(runs: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
+    """experiment, run, and what a run is, with the columns of `KEY`: a row a policy of each experiment."""
+    named = runs.with_columns(compute=pl.col("run").str.ends_with("_compute")).rename({"set": "trained_on"})
+    return members.join(named, on="run")
+
+
 def by_method(
     pairs: pl.DataFrame, runs: pl.DataFrame, members: pl.DataFrame
 ) -> dict[tuple[str, str], dict[tuple, tuple[np.ndarray, np.ndarray]]]:
     """(experiment, test set) -> method's key -> means over seeds for each pair, in the order of their ids: (right (n,), margin (n,))."""
     out: dict[tuple[str, str], dict[tuple, tuple[np.ndarray, np.ndarray]]] = {}
-    named = runs.with_columns(compute=pl.col("run").str.ends_with("_compute")).rename({"set": "trained_on"})
-    joined = members.join(named, on="run")
-    for (experiment, *key), group in joined.group_by("experiment", *KEY, maintain_order=True):
+    for (experiment, *key), group in compared(runs, members).group_by("experiment", *KEY, maintain_order=True):
         for (data,), part in pairs.filter(pl.col("run").is_in(group["run"].to_list())).group_by("set", maintain_order=True):
             means = part.group_by("id").agg(pl.col("right").mean(), pl.col("margin").mean()).sort("id")
             out.setdefault((experiment, data), {})[tuple(key)] = (means["right"].to_numpy(), means["margin"].to_numpy())
@@ -107,22 +111,9 @@ def summary_table(found: dict, pairs: pl.DataFrame, counts: pl.DataFrame) -> pl.
                 item |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
                 item |= {f"{name}_gain": gain, f"{name}_gain_low": gain_low, f"{name}_gain_high": gain_high}
             rows.append(item)
-    table = pl.DataFrame(rows, infer_schema_length=None)
-    return (
-        table.join(counts, on=["experiment", *KEY], how="left", nulls_equal=True)
-        .select(
-            "experiment",
-            "set",
-            *KEY,
-            "seeds",
-            "steps",
-            "relative_cost",
-            "tokens_used",
-            "n",
-            pl.exclude("experiment", "set", *KEY, "seeds", "steps", "relative_cost", "tokens_used", "n"),
-        )
-        .sort("experiment", "set", *KEY, nulls_last=True)
-    )
+    first = ["experiment", "set", *KEY, "seeds", "steps", "relative_cost", "tokens_used", "n"]
+    table = pl.DataFrame(rows, infer_schema_length=None).join(counts, on=["experiment", *KEY], how="left", nulls_equal=True)
+    return table.select(*first, pl.exclude(first)).sort("experiment", "set", *KEY, nulls_last=True)
 
 
 def versus(found: dict, one: str) -> pl.DataFrame:
@@ -221,10 +212,8 @@ def main(profile: str) -> None:
     pairs = per_pair(raw["measured"])
     runs = raw["runs"]
     found = by_method(pairs, runs, raw["experiments"])
-    named = runs.with_columns(compute=pl.col("run").str.ends_with("_compute")).rename({"set": "trained_on"})
     counts = (
-        raw["experiments"]
-        .join(named, on="run")
+        compared(runs, raw["experiments"])
         .group_by("experiment", *KEY)
         .agg(
             seeds=pl.len().cast(pl.Int64),

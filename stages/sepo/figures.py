@@ -121,7 +121,7 @@ def hits(selection: pl.DataFrame) -> dict:
 
 
 def ratio(summary: pl.DataFrame) -> dict:
-    """Accuracy gain over the untrained policy against the share of tokens, a panel a side."""
+    """Margin gain over the untrained policy against the share of tokens, a panel a side."""
     panels = []
     for experiment, column in (("chosen ratio", "chosen_share"), ("rejected ratio", "rejected_share")):
         part = summary.filter(pl.col("experiment") == experiment).select(
