@@ -57,6 +57,20 @@ def copying(count=40, seed=0):
     return examples
 
 
+def preferences(count=40, seed=0):
+    """Pairs to learn: behind a few random tokens the same again is chosen, and the same backwards rejected."""
+    rng = random.Random(seed)
+    pairs = []
+    for _ in range(count):
+        ids = [rng.randrange(2, VOCABULARY) for _ in range(rng.randrange(3, 9))]
+        hidden = [-100] * len(ids)
+        pair = {}
+        for side, answer in (("chosen", [*ids, 1]), ("rejected", [*ids[::-1], 1])):
+            pair |= {f"{side}_input_ids": [*ids, *answer], f"{side}_labels": [*hidden, *answer]}
+        pairs.append(pair)
+    return pairs
+
+
 def bits(tensors):
     """The bytes of named tensors."""
     return {name: tensor.detach().numpy().tobytes() for name, tensor in tensors.items()}

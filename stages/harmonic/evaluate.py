@@ -6,8 +6,13 @@ jointly for all classifiers and releases; that of a membership attack is DeLong'
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
 import numpy as np
 import polars as pl
+from threadpoolctl import threadpool_limits
 
 from catalog.errors import run
 from catalog.io import read_json, write_json
@@ -25,7 +30,7 @@ from catalog.results import (
     write_table,
 )
 from stages.harmonic import figures, measures, scores, utility
-from stages.harmonic.settings import Params
+from stages.harmonic.settings import Evaluate, Params, Table
 from stages.harmonic.tables import COPY, HOLDOUT, Source, source
 
 SYSTEM = "harmonic"
@@ -152,24 +157,31 @@ def counted(benches: dict[str, Source]) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
+def scored(bench: Source, synthetic: pl.DataFrame, declared: Table, p: Evaluate, name: str) -> tuple[dict[str, pl.DataFrame], dict]:
+    """Utility, privacy, distances, likeness and published rows of every synthetic version of one table; and its predictions."""
+    made: dict[str, pl.DataFrame] = {}
+    with threadpool_limits(1):  # the classifiers are too small to use more than one core; another table may have the other
+        made["utility"], predictions = scores.utilities(bench, synthetic, p, name)
+        made["privacy"], made["distances"] = scores.privacies(bench, synthetic, declared, p, name)
+        made["fidelity"] = scores.likeness(bench, synthetic, declared, p, name)
+        made["synthetic"] = scores.published(bench, synthetic, p, name, (COPY, HOLDOUT))
+    return made, predictions
+
+
 def main(profile: str) -> None:
     params = profile_params(Params, SYSTEM, profile)
-    p = params.evaluate
     raw, trained = ROOT / "data" / "harmonic_synthetic" / profile, ROOT / "models" / "harmonic_generator" / profile
     benches = {name: source(profile, name) for name in params.data.tables}
-    made: dict[str, list[pl.DataFrame]] = {key: [] for key in ("utility", "privacy", "distances", "fidelity", "synthetic")}
-    found = {}
-    for name, bench in benches.items():
-        synthetic = pl.read_parquet(raw / f"{name}.parquet")
-        declared = params.data.tables[name]
-        table, found[name] = scores.utilities(bench, synthetic, p, name)
-        made["utility"].append(table)
-        table, distances = scores.privacies(bench, synthetic, declared, p, name)
-        made["privacy"].append(table)
-        made["distances"].append(distances)
-        made["fidelity"].append(scores.likeness(bench, synthetic, declared, p, name))
-        made["synthetic"].append(scores.published(bench, synthetic, p, name, (COPY, HOLDOUT)))
-    t = {name: pl.concat(parts, how="diagonal_relaxed") for name, parts in made.items()}
+    synthetic = [pl.read_parquet(raw / f"{name}.parquet") for name in benches]
+    work = benches.values(), synthetic, params.data.tables.values(), [params.evaluate] * len(benches), benches
+    workers = min(len(benches), os.cpu_count() or 1)
+    if workers == 1:
+        each = list(map(scored, *work))
+    else:  # a process a table, spawned, since polars' threads do not survive a fork
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            each = list(pool.map(scored, *work))
+    found = {name: predictions for name, (_, predictions) in zip(benches, each, strict=True)}
+    t = {key: pl.concat([tables[key] for tables, _ in each], how="diagonal_relaxed") for key in each[0][0]}
     likely = pl.read_parquet(raw / "likelihoods.parquet")
     t["dlt"] = scores.leakage(likely)
     t["lle"] = scores.llm_accuracy(pl.read_parquet(raw / "lle.parquet"))
