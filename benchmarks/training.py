@@ -40,10 +40,10 @@ import transformers
 
 from catalog.lm import load_lm, pick_dtype
 from catalog.packing import grouped, order
-from catalog.pairs import SIDES, pair_collate
+from catalog.pairs import SIDES, pair_collate, sides
 from catalog.training import Run, Settings, lora, train
 from stages.sepo.method import labels_of, loss_of
-from stages.sepo.oracle import chosen_only, with_reference
+from stages.sepo.oracle import with_reference
 from stages.sepo.scoring import token_log_probs
 from stages.sepo.selection import scores
 from stages.sepo.settings import Method, Tokens
@@ -353,7 +353,7 @@ def main() -> None:
                 times[other].append(seconds)
                 alike = alike or check_tokens(b, data)
         if not args.only:
-            times[TUNING].append(ours(b, model, chosen_only(pairs), None, None)[0])
+            times[TUNING].append(ours(b, model, sides(pairs.tokens)[: len(pairs.tokens)], None, None)[0])
             pieces["reference"].append(clock(lambda: token_log_probs(model, pairs.tokens, 0))[0])
             seconds, found = clock(lambda: oracle_scores(b, model, oracle))
             pieces["oracle"].append(seconds)

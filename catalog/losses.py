@@ -14,6 +14,7 @@ from torch import Tensor
 from catalog.packing import IGNORE
 
 Batch = dict[str, Tensor]
+ROWS = 16  # of logits that a CPU works on at a time: their float32 copy stays in its cache
 
 
 def answer_loss(model: Any, batch: Batch) -> Tensor:
@@ -21,7 +22,7 @@ def answer_loss(model: Any, batch: Batch) -> Tensor:
     return -label_log_probs(model, batch)[0].mean()
 
 
-def label_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+def label_logits(model: Any, batch: Batch, *, own_type: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """Logits of the labelled tokens of a packed batch, and nothing else's.
 
     Args:
@@ -29,13 +30,14 @@ def label_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         batch: of `tensors_of(pack(…))`: `input_ids` (or `hidden`, of `catalog.tail.lower_once`), `position_ids`, `labels`, `example`, each
             ``(rows, T)``. Where a text branches (`catalog.pairs`) also `before` ``(rows, T)``, the place in its row of the token that comes
             before each, and `attention_mask` ``(rows, 1, T, T)``, true where a token sees another.
+        own_type: leave the logits in the type the model gives them.
 
     Returns:
         ``(N, V)`` logits in float32, ``(N,)`` labels and ``(N,)`` indices of the examples they belong to. Any further key of the batch is
         brought into the same order by ``batch[key][batch["labels"] != -100]``.
     """
     logits, which, labels, example = _asked(model, batch)
-    return logits[which].float(), labels, example
+    return logits[which] if own_type else logits[which].float(), labels, example
 
 
 def label_log_probs(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -50,7 +52,7 @@ def label_log_probs(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
 def _asked(model: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Logits (M, V) of the positions that any label follows; of each label its row of them, its id, its example, ``(N,)`` each."""
     labelled = batch["labels"] != IGNORE
-    what = {"inputs_embeds": batch["hidden"]} if "hidden" in batch else {"input_ids": batch["input_ids"]}
+    what = {"inputs_embeds": batch["hidden"].to(_unwrapped(model).dtype)} if "hidden" in batch else {"input_ids": batch["input_ids"]}
     if "before" in batch:
         rows = torch.arange(len(labelled), device=labelled.device)[:, None].expand_as(labelled)
         before = torch.zeros_like(labelled)
@@ -68,24 +70,40 @@ def _asked(model: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 class _Picked(torch.autograd.Function):
     """``log_softmax(logits)[rows, labels]``: (M, V), (N,), (N,) -> (N,) float32.
 
-    With a large vocabulary the passes over (M, V) numbers are what a loss costs; this takes half of those that indexing and a softmax one
-    after the other take.
+    With a large vocabulary the passes over (M, V) numbers are what a loss costs. On a CPU they are made a few rows at a time, in its cache,
+    and the backward pass computes the softmax again, which takes less time and a third of the memory of keeping it.
     """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
-        log_probs = logits.float().log_softmax(-1)
-        ctx.save_for_backward(log_probs, rows, labels)
-        ctx.dtype = logits.dtype
-        return log_probs[rows, labels]
+        ctx.save_for_backward(logits, rows, labels)
+        out = torch.empty(len(rows), dtype=torch.float32, device=logits.device)
+        for start, part in _parts(logits):
+            here = ((rows >= start) & (rows < start + len(part))).nonzero()[:, 0]
+            out[here] = part.float().log_softmax(-1)[rows[here] - start, labels[here]]
+        return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        log_probs, rows, labels = ctx.saved_tensors
-        whole = grad.new_zeros(len(log_probs)).index_add(0, rows, grad)
-        out = log_probs.exp().mul_(-whole[:, None])
-        out.index_put_((rows, labels), grad, accumulate=True)
-        return out.to(ctx.dtype), None, None
+        logits, rows, labels = ctx.saved_tensors
+        whole = grad.new_zeros(len(logits)).index_add(0, rows, grad)
+        out = torch.empty_like(logits)
+        for start, part in _parts(logits):
+            here = ((rows >= start) & (rows < start + len(part))).nonzero()[:, 0]
+            values = part.float().log_softmax(-1).exp_().mul_(-whole[start : start + len(part), None])
+            out[start : start + len(part)] = values.index_put_((rows[here] - start, labels[here]), grad[here], accumulate=True)
+        return out, None, None
+
+
+def rows_at_once(logits: Tensor) -> int:
+    """How many rows of ``(M, V)`` logits to work on at a time: all, but on a CPU `ROWS`."""
+    return ROWS if logits.device.type == "cpu" else max(1, len(logits))
+
+
+def _parts(logits: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """(number of the first row, rows) for a pass over logits."""
+    size = rows_at_once(logits)
+    return ((start, logits[start : start + size]) for start in range(0, len(logits), size))
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from typing import Any
 import peft
 import torch
 import transformers
+from peft.helpers import disable_input_dtype_casting
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -35,6 +36,7 @@ from catalog.io import read_json, write_json, write_safetensors
 from catalog.lm import pick_dtype, quiet_transformers, set_seed
 from catalog.losses import Batch, answer_loss, frozen_reference, label_log_probs, label_logits, tensors_of
 from catalog.packing import encode, grouped, order, pack
+from catalog.params import load_shared
 from catalog.progress import progress
 from catalog.tail import has_hidden, lower_once, upper_alone
 
@@ -86,7 +88,8 @@ class Settings:
     activation_checkpointing: trade time for memory.
     save_steps: steps between checkpoints, rounded up to a multiple of `log_steps`; 0 keeps none.
     log_steps: steps between two points of the training curve.
-    dtype: ``auto`` multiplies in bfloat16 (autocast) where the device does so natively; or ``float32``, ``bfloat16``.
+    dtype: ``auto`` multiplies in bfloat16 (autocast) where the device does so natively; or ``float32``, ``bfloat16``; None is `dtype` of
+        params.yaml.
     seed: of the data order, of dropout and of a fresh LoRA.
     """
 
@@ -110,7 +113,7 @@ class Settings:
     activation_checkpointing: bool = False
     save_steps: int = 0
     log_steps: int = 10
-    dtype: str = "auto"
+    dtype: str | None = None
     seed: int = 0
 
 
@@ -157,6 +160,7 @@ def train(
     Raises:
         CatalogError: no examples, settings that do not fit together, or a loss that is not finite.
     """
+    settings = dataclasses.replace(settings, dtype=settings.dtype or load_shared().get("dtype", "auto"))
     world = int(os.environ.get("WORLD_SIZE", 1))
     steps, micro, accumulation = _plan(len(examples), settings, world)
     indices = order(len(examples), steps * settings.batch_size, settings.seed)
@@ -177,7 +181,9 @@ def train(
         stack.enter_context(upper_alone(model, start))
         stack.enter_context(quiet_transformers())
         on_cpu = model.device.type == "cpu" and "ACCELERATE_USE_FSDP" not in os.environ
-        stack.enter_context(float32_gradients(model, on_cpu and pick_dtype(settings.dtype, "cpu") == torch.bfloat16))
+        low = pick_dtype(settings.dtype, "cpu" if on_cpu else "cuda") == torch.bfloat16
+        stack.enter_context(float32_gradients(model, on_cpu and low))
+        stack.enter_context(disable_input_dtype_casting(model, low))  # PEFT makes float32 of what autocast makes bfloat16 again
         advance = stack.enter_context(progress(steps, desc, done=done, enabled=is_main()))
         set_seed(settings.seed)
         trainer = _AnswerTrainer(

@@ -21,8 +21,8 @@ from tests.tiny_text import decoder, encoder, t5, words_tokenizer
 
 SMALL = profile_params(Params, "simdoc", "small")
 P = dataclasses.replace(
-    SMALL.train, name_level=True, read_sources=True, max_source=0, max_target=0, row_tokens=64, batch_size=2, micro_batch=0, epochs=1,
-    rank=2, targets=("q_proj", "v_proj"), layers_from=0.5, dropout=0.0,
+    SMALL.train, pairs=("hard->easy", "hard->middle"), name_level=True, read_every=1, read_sources=True, max_source=0, max_target=0,
+    row_tokens=64, batch_size=2, micro_batch=0, epochs=1, rank=2, targets=("q_proj", "v_proj"), layers_from=0.5, dropout=0.0,
 )  # fmt: skip
 TRIPLES = [
     Triple("a", "the big cat sat on a mat .", "the cat sat .", "hard", "easy"),
@@ -178,11 +178,58 @@ def test_examples_learn_the_answer_and_its_end_alone():
 def test_what_is_cut_is_counted():
     tokenizer = words_tokenizer()
     _, counts = simplify.encode(tokenizer, TRIPLES[:1], dataclasses.replace(P, max_source=5, max_target=3), False)
-    # "simplify to [UNK] the big cat sat on a mat ." has 11 tokens, the target 4
-    text = simplify.task_text("simplify", TRIPLES[0].complex, "easy")
-    assert counts["tokens_cut"] == len(tokenizer(text)["input_ids"]) - 5 + 1 and counts["triples_cut"] == 1
-    ids, cut = simplify.prompt_ids(tokenizer, "the big cat sat", False, 2)
-    assert tokenizer.decode(ids).split() == ["the", "big"] and cut == 2 and simplify.prompt_ids(tokenizer, "the cat", False)[1] == 0
+    assert counts["tokens_cut"] == (8 - 5) + (4 - 3) and counts["triples_cut"] == 1
+    ids, cut = simplify.prompt_ids(tokenizer, "classify", "the big cat sat", False, 2)
+    assert cut == 2 and {"big", "cat"} & set(tokenizer.decode(ids).split()) == {"big"}
+    assert (
+        simplify.prompt_ids(tokenizer, "classify", "the cat", False)[1]
+        == simplify.prompt_ids(tokenizer, "classify", "the cat", False, 2)[1]
+        == 0
+    )
+
+
+def test_a_decoder_is_asked_behind_the_text_and_an_encoder_before_it_alone():
+    plain, tokenizer = words_tokenizer(), words_tokenizer("t5")
+    ids, _ = simplify.prompt_ids(plain, "simplify", "the cat sat", False, level="easy")
+    assert plain.decode(ids).split()[:2] == ["simplify", "to"]
+    cue = plain(simplify.CUES["simplify"] + "\n")["input_ids"]
+    assert ids[-len(cue) :] == cue
+    ids, _ = simplify.prompt_ids(tokenizer, "simplify", "the cat sat", True)
+    assert ids == tokenizer("simplify: the cat sat")["input_ids"] and ids[-1] == tokenizer.eos_token_id
+
+
+def test_a_decoder_simplifies_in_a_turn_of_its_own_and_completes_a_level():
+    tokenizer = words_tokenizer()
+    tokenizer.chat_template = "a template"
+    tokenizer.apply_chat_template = lambda messages, **_: [7, *tokenizer(messages[-1]["content"])["input_ids"], 8]
+    turn, _ = simplify.prompt_ids(tokenizer, "simplify", "the cat", False)
+    level, _ = simplify.prompt_ids(tokenizer, "classify", "the cat", False)
+    assert turn[0] == 7 and turn[-1] == 8 and level == tokenizer("read classify: the cat" + simplify.CUES["classify"])["input_ids"]
+
+
+def test_a_chat_template_is_used_with_an_empty_system_message():
+    tokenizer = words_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role }} {{ m.content }} | {% endfor %}{% if add_generation_prompt %}go{% endif %}"
+    )
+    seen = []
+    tokenizer.apply_chat_template = lambda messages, **options: seen.append((messages, options["add_generation_prompt"])) or [1]
+    simplify.messages_ids(tokenizer, ["a", "b", "c"])
+    assert [m["role"] for m in seen[0][0]] == ["user", "assistant", "user"] and seen[0][1]
+    tokenizer.chat_template += "{# system #}"
+    simplify.messages_ids(tokenizer, ["a"])
+    assert seen[1][0] == [{"role": "system", "content": ""}, {"role": "user", "content": "a"}]
+
+
+def test_only_every_third_text_is_classified_if_told_so():
+    tokenizer = words_tokenizer()
+    examples, counts = simplify.encode(tokenizer, TRIPLES, dataclasses.replace(P, read_every=3), False)
+    # texts in order: y1, x1, y2, x2, y3; the first and the fourth are learnt
+    assert counts["classified"] == 2 and [sorted(key for key in e if "labels" in key) for e in examples] == [
+        ["classify_labels", "simplify_labels"],
+        ["simplify_labels", "source_labels"],
+        ["simplify_labels"],
+    ]
 
 
 # --- losses -----------------------------------------------------------------------------------------------------------------------------
@@ -333,14 +380,12 @@ def test_documents_are_written_piece_by_piece(make, kind):
     model, tokenizer, seq2seq = make(), words_tokenizer(kind), kind == "t5"
 
     def prompt(text):
-        return simplify.prompt_ids(tokenizer, simplify.task_text("simplify", text), seq2seq, 6)
+        return simplify.prompt_ids(tokenizer, "simplify", text, seq2seq, 6)
 
     documents = ["the cat sat .\n\nthe big dog ran and then it fell .", "rain fell ."]
     found = decode.write(model, tokenizer, documents, [prompt, prompt], "paragraph", 5)
     assert [len(one.answers) for one in found] == [2, 1] and [len(one.prompts) for one in found] == [2, 1]
-    # "simplify : the big …": 9 words and a prefix of 2 tokens or 1 unknown one, of which 6 are read
-    whole = len(tokenizer(simplify.task_text("simplify", documents[0].split("\n\n")[1]), add_special_tokens=False)["input_ids"])
-    assert found[0].cut == whole - 6 and found[1].cut == 0
+    assert found[0].cut == 3 and found[1].cut == 0  # of the nine words of the second paragraph six are read
     assert found[0].text == "\n\n".join(part.strip() for part in found[0].answers if part.strip())
     again = decode.write(model, tokenizer, documents, [prompt, prompt], "paragraph", 5)
     assert again == found and 0 <= found[0].unfinished <= 2
@@ -387,7 +432,7 @@ def test_prompts_of_the_three_settings():
 
     assert text(zero).split() == "on the easy : the cat sat".split()
     assert text(few, [("it ran", "ran")]).split() == "on the easy : it ran ran on the easy : the cat sat".split()
-    assert text(tuned).split()[:2] == ["simplify", "to"] and text(tuned).split()[-3:] == ["the", "cat", "sat"]
+    assert text(tuned).split()[:2] == ["simplify", "to"]
 
 
 @pytest.mark.parametrize(("make", "kind"), [(decoder, "decoder"), (t5, "t5")])
@@ -398,7 +443,7 @@ def test_levels_are_read_by_the_sum_over_pieces(make, kind):
     assert found.columns == ["reader", "id", "level", "label", "log_prob"] and found.height == 4
 
     def alone(text, label):
-        prompt, _ = simplify.prompt_ids(tokenizer, simplify.task_text("classify", text), seq2seq)
+        prompt, _ = simplify.prompt_ids(tokenizer, "classify", text, seq2seq)
         answer = [*tokenizer(label, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
         with torch.no_grad():
             return float(

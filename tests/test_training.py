@@ -9,7 +9,7 @@ import torch
 from tiny_training import FULL, LORA, bits, copying, tiny
 from transformers import LlamaForCausalLM
 
-from catalog import flops, packing, training
+from catalog import flops, losses, packing, training
 from catalog.adapters import upper_layers
 from catalog.attention import float32_gradients
 from catalog.errors import CatalogError
@@ -382,3 +382,26 @@ def test_settings_that_do_not_fit_and_a_loss_that_is_no_number():
         training.train(model, [], FULL)
     with pytest.raises(CatalogError, match="loss is nan at step 1; lower"):
         training.train(model, copying(), FULL, loss_fn=no_number)
+
+
+def test_picked_log_probabilities_and_their_gradient_are_those_of_a_whole_softmax():
+    torch.manual_seed(0)
+    rows = torch.tensor([0, 5, 36, 5, 17, 16, 15, 40])  # out of order, one twice, on both sides of where a part ends
+    labels = torch.tensor([3, 0, 8, 0, 2, 1, 4, 7])
+    logits = torch.randn(41, 9, requires_grad=True)
+    weight = torch.arange(1.0, 9.0)
+    expected = logits.log_softmax(-1)[rows, labels]
+    found = losses._Picked.apply(logits, rows, labels)
+    torch.testing.assert_close(found, expected)
+    (whole,) = torch.autograd.grad((expected * weight).sum(), logits)
+    (parted,) = torch.autograd.grad((found * weight).sum(), logits)
+    torch.testing.assert_close(parted, whole)
+    assert 41 > 2 * losses.ROWS and (parted[1] == 0).all()
+
+
+def test_products_are_in_the_type_of_the_parameters_unless_a_run_names_its_own(monkeypatch):
+    monkeypatch.setattr(training, "load_shared", lambda: {"dtype": "bfloat16"})
+    for own, expected in ((None, "bfloat16 autocast"), ("float32", "float32")):
+        settings = replace(LORA, steps=1, dtype=own)
+        with training.lora(tiny(), settings) as adapted:
+            assert training.train(adapted, copying(), settings).info["dtype"] == expected

@@ -15,18 +15,17 @@ import dataclasses
 
 import polars as pl
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from catalog.anatomy import Forest, View, embed, finish_blocks, forest, forests, logits_at, run_blocks, view
 from catalog.attribution import Trace, lens, predicted, trace
 from catalog.errors import CatalogError, run
 from catalog.interventions import pruned, random_neurons
-from catalog.io import atomic_dir, read_json, write_json, write_parquet, write_safetensors
+from catalog.io import atomic_dir, read_json, write_json, write_parquet
 from catalog.lm import load_lm, require_full
 from catalog.neurons import bases, comparative_neurons, geometry, likely_tokens
 from catalog.params import ROOT, profile_params
-from catalog.training import Settings, checkpoint_folder, encode, finish, is_main, lora, lower_once, save_lora, train
+from catalog.training import Settings, checkpoint_folder, encode, finish, is_main, lora, lower_once, save_lora, train_once
 from stages.arithmetic.method import Neuron
 from stages.arithmetic.settings import Params, Train
 
@@ -115,26 +114,20 @@ class Bench:
         return self.entering[layer]
 
     def tune(self, variant: str, layer: int, rate: float) -> dict[str, Tensor]:
-        """Train a LoRA on one layer, score it, and give its tensors. A run that an interrupted stage finished is read instead."""
-        key = f"{variant}-{layer}-{rate:g}"
-        weights, rest = self.parent / f"{key}.safetensors", self.parent / f"{key}.json"
+        """Train a LoRA on one layer, score it, and give its tensors. A run that an interrupted stage finished is not trained again."""
         s = settings(self.p, layer, rate, self.seed)
-        if not rest.exists():
-            examples, cached = self.entry(layer)
-            with lora(self.model, s) as adapted:
-                done = train(adapted, examples, s, checkpoints=self.parent / key, desc=f"{self.name} {variant}, layer {layer}")
-                scored = right(self.v, cached, layer, self.gold)
-            if is_main():  # the JSON last: it says that the run is whole
-                write_safetensors(done.tensors, weights)
-                write_json({"history": done.history, "info": done.info, "scored": scored.to_dict(as_series=False)}, rest)
-        found = read_json(rest) if is_main() else None
-        if found is None:
+        examples, cached = self.entry(layer)
+        done = train_once(
+            self.model, examples, s, self.parent / f"{variant}-{layer}-{rate:g}", desc=f"{self.name} {variant}, layer {layer}"
+        )
+        if not is_main():
             return {}
-        self.note(variant, layer, rate, pl.DataFrame(found["scored"]))
+        with lora(self.model, s, done.tensors):
+            self.note(variant, layer, rate, right(self.v, cached, layer, self.gold))
         label = {"model": self.name, "variant": variant, "layer": layer, "rate": rate}
-        self.curves.append(pl.DataFrame(found["history"]).with_columns(*[pl.lit(x).alias(n) for n, x in label.items()]))
-        self.info.append(label | found["info"])
-        return load_file(weights)
+        self.curves.append(pl.DataFrame(done.history).with_columns(*[pl.lit(x).alias(n) for n, x in label.items()]))
+        self.info.append(label | done.info)
+        return done.tensors
 
 
 def coefficients_of(run: Trace, prompt: int, neurons: list[Neuron]) -> list[float]:

@@ -7,6 +7,7 @@ bootstrap intervals over pairs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,17 +75,21 @@ def runs_table(pairs: pl.DataFrame, runs: pl.DataFrame, kl: pl.DataFrame, length
 
 def compared(runs: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
     """experiment, run, and what a run is, with the columns of `KEY`: a row a policy of each experiment."""
-    named = runs.with_columns(compute=pl.col("run").str.ends_with("_compute")).rename({"set": "trained_on"})
-    return members.join(named, on="run")
+    return members.join(runs.rename({"set": "trained_on"}), on="run")
 
 
 def by_method(
-    pairs: pl.DataFrame, runs: pl.DataFrame, members: pl.DataFrame
+    pairs: pl.DataFrame, runs: pl.DataFrame, members: pl.DataFrame, asked: Mapping[str, Sequence[str]]
 ) -> dict[tuple[str, str], dict[tuple, tuple[np.ndarray, np.ndarray]]]:
-    """(experiment, test set) -> method's key -> means over seeds for each pair, in the order of their ids: (right (n,), margin (n,))."""
+    """(experiment, test set) -> method's key -> means over seeds for each pair, in the order of their ids: (right (n,), margin (n,)).
+
+    Args:
+        asked: the test sets of each experiment; a policy that two experiments share may have been measured on more.
+    """
     out: dict[tuple[str, str], dict[tuple, tuple[np.ndarray, np.ndarray]]] = {}
     for (experiment, *key), group in compared(runs, members).group_by("experiment", *KEY, maintain_order=True):
-        for (data,), part in pairs.filter(pl.col("run").is_in(group["run"].to_list())).group_by("set", maintain_order=True):
+        own = pairs.filter(pl.col("run").is_in(group["run"].to_list()), pl.col("set").is_in(asked[experiment]))
+        for (data,), part in own.group_by("set", maintain_order=True):
             means = part.group_by("id").agg(pl.col("right").mean(), pl.col("margin").mean()).sort("id")
             out.setdefault((experiment, data), {})[tuple(key)] = (means["right"].to_numpy(), means["margin"].to_numpy())
     return out
@@ -211,7 +216,9 @@ def main(profile: str) -> None:
     scored = pl.read_parquet(ROOT / "data" / "token_scores" / profile / "scores.parquet")
     pairs = per_pair(raw["measured"])
     runs = raw["runs"]
-    found = by_method(pairs, runs, raw["experiments"])
+    asked = {e.name: e.measured for e in params.train.experiments}
+    sets = list(dict.fromkeys(name for group in asked.values() for name in group))
+    found = by_method(pairs, runs, raw["experiments"], asked)
     counts = (
         compared(runs, raw["experiments"])
         .group_by("experiment", *KEY)
@@ -222,13 +229,13 @@ def main(profile: str) -> None:
             tokens_used=pl.col("tokens_used").mean(),
         )
     )
-    ids = {name: pairs.filter((pl.col("run") == UNTRAINED) & (pl.col("set") == name))["id"].to_list() for name in params.train.measured}
+    ids = {name: pairs.filter((pl.col("run") == UNTRAINED) & (pl.col("set") == name))["id"].to_list() for name in sets}
     picked = tokens.tables(scored, data, params, ROOT / "models" / params.train.model / "base" / "tokenizer.json")
     t = {
         "policies": runs_table(pairs, runs, raw["divergence"], answers),
         "summary": summary_table(found, pairs, counts),
         "versus": versus(found, "sepo"),
-        "trivial": trivial_table(data, list(params.train.measured), ids),
+        "trivial": trivial_table(data, sets, ids),
         "kinds": kinds_table(pairs, runs, data),
         "experiments": raw["experiments"],
         "answers": answers,

@@ -21,7 +21,7 @@ from catalog.anatomy import view
 from catalog.errors import CatalogError, run
 from catalog.io import atomic_dir, write_json, write_parquet
 from catalog.lm import load_lm, require_full
-from catalog.pairs import SIDES, pair_collate, require_one_vocabulary
+from catalog.pairs import SIDES, pair_collate, require_one_vocabulary, sides
 from catalog.params import ROOT, profile_params
 from catalog.training import Run, Settings, checkpoint_folder, finish, fold_in, is_main, lora, save_lora, train_once
 from stages.sepo.method import loss_of, response_positions
@@ -50,11 +50,6 @@ def shallow(model: Any, depth: int | None) -> Any:
     if getattr(model.config, "layer_types", None):
         model.config.layer_types = model.config.layer_types[:depth]
     return model
-
-
-def chosen_only(pairs: Pairs) -> list[dict[str, Any]]:
-    """The chosen sides as examples of supervised fine-tuning."""
-    return [{key.removeprefix("chosen_"): value for key, value in pair.items() if key.startswith("chosen_")} for pair in pairs.tokens]
 
 
 def with_reference(pairs: Pairs, log_probs: list[Scores]) -> list[dict[str, Any]]:
@@ -105,7 +100,9 @@ def build(
     extra = [first.name, p.beta, [[o.name, o.set, o.share] for o in group], dataclasses.asdict(sft)]
     folder = checkpoint_folder(STAGE, profile, model, sets[first.set, "train"].tokens, dpo, extra=extra)
     streams = {key: entering(model, pairs, sft.lora_layers) for key, pairs in sets.items()}
-    tuned = train_once(model, chosen_only(streams[first.set, "train"]), sft, folder / "reference", desc=f"{first.name}: reference")
+    learnt = streams[first.set, "train"].tokens
+    chosen = sides(learnt)[: len(learnt)]
+    tuned = train_once(model, chosen, sft, folder / "reference", desc=f"{first.name}: reference")
     fold_in(model, sft, tuned.tensors)
     reference = {key: token_log_probs(model, pairs.tokens, start) for key, pairs in streams.items()}
     method = Method("dpo", "dpo", "all", "cached", chosen_share=1, rejected_share=1, beta=p.beta, gamma=0, alpha=0, weight=0)

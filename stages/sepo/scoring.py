@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
 
-from catalog.lm import pick_dtype
-from catalog.losses import frozen_reference, label_log_probs, label_logits
+from catalog.losses import frozen_reference, label_log_probs, label_logits, rows_at_once
 from catalog.pairs import SIDES, pair_collate
 from catalog.tail import has_hidden, upper_alone
 from stages.sepo.losses import token_kl
@@ -36,12 +36,13 @@ def batches(tokens: Sequence[Mapping[str, Any]]) -> Iterator[list[int]]:
 
 @contextmanager
 def reading(model: Any, tokens: Sequence[Mapping[str, Any]], start: int) -> Iterator[None]:
-    """No gradients, products in bfloat16 where that is native, and layers below ``start`` left out where the pairs bring their stream."""
+    """No gradients, products in the model's own type, and layers below ``start`` left out where the pairs bring their stream."""
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         stack.enter_context(upper_alone(model, start if has_hidden(tokens) else 0))
-        if pick_dtype("auto", model.device) == torch.bfloat16:
+        if model.dtype == torch.bfloat16:
             stack.enter_context(torch.autocast(model.device.type, torch.bfloat16))
+            stack.enter_context(disable_input_dtype_casting(model))  # as in training
         yield
 
 
@@ -68,9 +69,10 @@ def divergence(model: Any, tokens: Sequence[Mapping[str, Any]], start: int) -> n
         for group in batches(tokens):
             batch = {key: value.to(model.device) for key, value in collate([tokens[i] for i in group]).items()}
             with frozen_reference(model):
-                reference = label_logits(model, batch)[0].log_softmax(-1)
-            logits, _, owner = label_logits(model, batch)
-            kl = token_kl(logits.log_softmax(-1), reference)
+                reference = label_logits(model, batch, own_type=True)[0]
+            logits, _, owner = label_logits(model, batch, own_type=True)
+            parts = zip(*(part.split(rows_at_once(logits)) for part in (logits, reference)), strict=True)
+            kl = torch.cat([token_kl(*(part.float().log_softmax(-1) for part in both)) for both in parts])
             out[group] = [float(values.mean()) for values in by_response(kl, owner % len(group), len(group))]
     return out
 

@@ -116,6 +116,7 @@ class Experiment:
     chosen_shares: tuple[float, ...] | None  # in place of the method's own; null: its own
     rejected_shares: tuple[float, ...] | None
     compute: bool  # as many steps as cost what DPO's cost, and not as many as DPO's
+    measured: tuple[str, ...]  # sets whose test pairs its policies are measured on
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,7 @@ class Train:
     fit: Fit
     methods: tuple[Method, ...]
     experiments: tuple[Experiment, ...]
-    measured: tuple[str, ...]  # sets whose test pairs every policy is measured on
-    prompts: int  # of them answered by the policies of the first seed of the first experiment
+    prompts: int  # of the first measured set, answered by the policies of the first seed of the first experiment
     answer_tokens: int  # at most
 
 

@@ -62,10 +62,9 @@ def encoded(table: pl.DataFrame, tokenizer: Any, p: Tokens, name: str, split: st
     return Pairs(part[kept], [tokens[i] for i in kept]), left_out
 
 
-def settings(lora: Lora, fit: Fit, n_layers: int, seed: int, *, steps: int = 0) -> Settings:
+def settings(lora: Lora, fit: Fit, n_layers: int, seed: int) -> Settings:
     """Settings of one training run on the upper layers of a model of ``n_layers``."""
     return Settings(
-        steps=steps,
         epochs=fit.epochs,
         batch_size=fit.batch_size,
         micro_batch=fit.micro_batch,
@@ -88,4 +87,4 @@ def settings(lora: Lora, fit: Fit, n_layers: int, seed: int, *, steps: int = 0) 
 
 def entering(model: Any, pairs: Pairs, layers: tuple[int, ...]) -> Pairs:
     """The pairs with the streams that enter the lowest of ``layers`` (see `catalog.tail`)."""
-    return replace(pairs, tokens=lower_once(model, pairs.tokens, layers, dtype="auto"))
+    return replace(pairs, tokens=lower_once(model, pairs.tokens, layers, dtype=str(model.dtype).removeprefix("torch.")))

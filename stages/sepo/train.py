@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from catalog.lm import generate, load_lm, require_full
 from catalog.pairs import SIDES, pair_collate
 from catalog.params import ROOT, profile_params
 from catalog.progress import progress
-from catalog.training import checkpoint_folder, finish, is_main, lora, save_lora, train_once
+from catalog.training import Run, Settings, checkpoint_folder, finish, is_main, lora, save_lora, train_once
 from stages.sepo.method import check, labels_of, loss_of, response_positions, step_flops
 from stages.sepo.oracle import with_reference
 from stages.sepo.scoring import Scores, divergence, token_log_probs
@@ -32,8 +33,8 @@ from stages.sepo.texts import Pairs, encoded, entering, prompt_ids, read, settin
 
 STAGE = "sepo_train"
 MODEL = "sepo_policies"
-DIVERGED = 32  # test pairs of a set whose divergence is measured, for time
-UNTRAINED = "untrained"
+DIVERGED = 16  # test pairs of a set whose divergence is measured, for time
+BASE, UNTRAINED = "base", "untrained"
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,82 @@ def scores_of(table: pl.DataFrame, oracle: str, name: str, pairs: Pairs) -> list
     return [{side: groups[key, side] for side in SIDES} for key in pairs.rows["id"]]
 
 
+@dataclass(frozen=True)
+class Bench:
+    """What every policy is trained from and measured on."""
+
+    model: Any  # the reference: the base model with the adapter of stage ``sepo_oracle`` folded in
+    tokenizer: Any
+    params: Params
+    start: int  # the layer that the pairs' streams enter
+    train: dict[str, Pairs]
+    test: dict[str, Pairs]
+    cached: dict[str, list[dict[str, Any]]]  # training pairs with the reference's log-probabilities
+    unit: dict[str, float]  # FLOPs of a step of DPO with a live reference on a set
+
+
+def settings_of(params: Params, model: Any, seed: int) -> Settings:
+    return settings(params.lora, params.train.fit, model.config.num_hidden_layers, seed)
+
+
+def ready(params: Params, sets: list[str], profile: str) -> tuple[Bench, list[pl.DataFrame]]:
+    """The bench, and what is measured of the base model and of the reference before any training."""
+    p, table = params.train, read(profile)
+    model, tokenizer = load_lm(p.model)
+    s = settings_of(params, model, params.seed)
+
+    def pairs(name: str, split: str) -> Pairs:
+        found, _ = encoded(table, tokenizer, params.tokens, name, split, params.seed)
+        return entering(model, found.head(p.pairs) if split == "train" and p.pairs else found, s.lora_layers)
+
+    measured_sets = dict.fromkeys(name for e in p.experiments for name in e.measured)
+    train, test = ({name: pairs(name, split) for name in names} for names, split in ((sets, "train"), (measured_sets, "test")))
+    start = min(s.lora_layers, default=0)
+    measured = [measure(model, test, start, BASE)]
+    with saved_lora(model, ROOT / "models" / "sepo_oracle" / profile / p.reference / "reference") as adapted:
+        adapted.merge_adapter()
+    measured.append(measure(model, test, start, UNTRAINED))
+    cached = {name: with_reference(own, token_log_probs(model, own.tokens, start)) for name, own in train.items()}
+    dpo = replace(p.methods[0], name="dpo", loss="dpo", selector="all", reference="live", chosen_share=1.0, rejected_share=1.0)
+    unit = {name: step_flops(dpo, model, own.tokens, s) for name, own in train.items()}
+    return Bench(model, tokenizer, params, start, train, test, cached, unit), measured
+
+
+def policy(b: Bench, spec: Spec, scored: pl.DataFrame, folder: Path) -> tuple[Settings, Run, dict[str, Any]]:
+    """Train one policy, or read it where an interrupted stage has done so: its settings, its run, its row of `runs`."""
+    m, pairs, fit = spec.method, b.train[spec.set], b.params.train.fit
+    scores = scores_of(scored, spec.oracle, spec.set, pairs) if spec.oracle else None
+    examples = labels_of(m, b.cached[spec.set] if m.reference == "cached" else pairs.tokens, scores, spec.seed)
+    s = settings_of(b.params, b.model, spec.seed)
+    cost = step_flops(m, b.model, examples, s)
+    relative = cost / b.unit[spec.set]
+    s = replace(s, steps=max(1, round(fit.epochs * len(examples) / fit.batch_size / (relative if spec.compute else 1))))
+    done = train_once(
+        b.model, examples, s, folder / spec.name, loss_fn=loss_of(m), collate=pair_collate(shared=True), desc=spec.name
+    )
+    used, tokens = (sum(len(response_positions(e, side)) for e in group for side in SIDES) for group in (examples, pairs.tokens))
+    return s, done, {
+        "run": spec.name,
+        "method": m.name,
+        "loss": m.loss,
+        "selector": m.selector,
+        "reference": m.reference,
+        "oracle": spec.oracle,
+        "set": spec.set,
+        "seed": spec.seed,
+        "chosen_share": m.chosen_share,
+        "rejected_share": m.rejected_share,
+        "compute": spec.compute,
+        "beta": m.beta,
+        "gamma": m.gamma,
+        "pairs": len(examples),
+        "steps": s.steps,
+        "tokens_used": used / tokens,
+        "step_flops": float(cost),
+        "relative_cost": float(relative),
+    }  # fmt: skip
+
+
 def measure(model: Any, sets: dict[str, Pairs], start: int, name: str) -> pl.DataFrame:
     """run, set, id and, of each side, sum and number of the log-probabilities of its tokens."""
     parts = []
@@ -111,12 +188,12 @@ def diverge(model: Any, sets: dict[str, Pairs], start: int, name: str) -> pl.Dat
     return pl.concat(parts)
 
 
-def answers(model: Any, tokenizer: Any, pairs: Pairs, p: Train, system: str | None, name: str) -> pl.DataFrame:
-    """run, id, answer, tokens: greedy answers to the prompts of the first pairs."""
-    some = pairs.rows.head(p.prompts)
-    prompts = [prompt_ids(tokenizer, text, system) for text in some["prompt"]]
-    texts = generate(model, tokenizer, prompts, p.answer_tokens)
-    counts = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+def answers(model: Any, b: Bench, name: str) -> pl.DataFrame:
+    """run, id, answer, tokens: greedy answers to the prompts of the first pairs of the first set."""
+    some = next(iter(b.test.values())).rows.head(b.params.train.prompts)
+    prompts = [prompt_ids(b.tokenizer, text, b.params.tokens.system) for text in some["prompt"]]
+    texts = generate(model, b.tokenizer, prompts, b.params.train.answer_tokens)
+    counts = [len(ids) for ids in b.tokenizer(texts, add_special_tokens=False)["input_ids"]]
     return pl.DataFrame({"run": [name] * len(texts), "id": some["id"], "answer": texts, "tokens": counts})
 
 
@@ -130,81 +207,44 @@ def main(profile: str) -> None:
     if profile == "full":  # before any work
         require_full(p.model)
     began = time.perf_counter()
-    table, scored = read(profile), pl.read_parquet(ROOT / "data" / "token_scores" / profile / "scores.parquet")
-    model, tokenizer = load_lm(p.model)
-    train_sets = {name: encoded(table, tokenizer, params.tokens, name, "train", params.seed)[0] for name in {r.set: 0 for r in runs}}
-    train_sets = {name: pairs.head(p.pairs) if p.pairs else pairs for name, pairs in train_sets.items()}
-    test_sets = {name: encoded(table, tokenizer, params.tokens, name, "test", params.seed)[0] for name in p.measured}
-    s = settings(params.lora, p.fit, model.config.num_hidden_layers, params.seed)
-    start = min(s.lora_layers, default=0)
-    train_sets = {name: entering(model, pairs, s.lora_layers) for name, pairs in train_sets.items()}
-    test_sets = {name: entering(model, pairs, s.lora_layers) for name, pairs in test_sets.items()}
-    measured, kls, said, curves, infos, rows = [measure(model, test_sets, start, "base")], [], [], [], [], []
-    with saved_lora(model, ROOT / "models" / "sepo_oracle" / profile / p.reference / "reference") as adapted:
-        adapted.merge_adapter()
-    measured.append(measure(model, test_sets, start, UNTRAINED))
+    scored = pl.read_parquet(ROOT / "data" / "token_scores" / profile / "scores.parquet")
+    b, measured = ready(params, list(dict.fromkeys(spec.set for spec in runs)), profile)
     first = p.experiments[0]
-    spoken = [spec.name for spec in wanted[first.name] if spec.seed == first.seeds[0]]
-    asked = next(iter(test_sets.values()))
-    if p.prompts:
-        said.append(answers(model, tokenizer, asked, p, params.tokens.system, UNTRAINED))
-    cached = {name: with_reference(pairs, token_log_probs(model, pairs.tokens, start)) for name, pairs in train_sets.items()}
-    folder = checkpoint_folder(STAGE, profile, model, [], s, extra=[p.reference])
-    made = []
+    spoken = {spec.name for spec in wanted[first.name] if spec.seed == first.seeds[0]} if p.prompts else set()
+    said = [answers(b.model, b, UNTRAINED)] if p.prompts else []
+    folder = checkpoint_folder(STAGE, profile, b.model, [], settings_of(params, b.model, params.seed), extra=[p.reference])
+    made, kls, rows = [], [], []
     with progress(len(runs), "policies", "policy") as advance:
         for spec in runs:
-            m, pairs = spec.method, train_sets[spec.set]
-            scores = scores_of(scored, spec.oracle, spec.set, pairs) if spec.oracle else None
-            source = cached[spec.set] if m.reference == "cached" else pairs.tokens
-            examples = labels_of(m, source, scores, spec.seed)
-            own = settings(params.lora, p.fit, model.config.num_hidden_layers, spec.seed, steps=0)
-            cost, unit = (step_flops(kind, model, examples if kind is m else pairs.tokens, own) for kind in (m, _dpo(p)))
-            steps = max(1, round(p.fit.epochs * len(pairs.tokens) / p.fit.batch_size * (unit / cost if spec.compute else 1)))
-            own = replace(own, steps=steps)
-            done = train_once(
-                model, examples, own, folder / spec.name, loss_fn=loss_of(m), collate=pair_collate(shared=True), desc=spec.name
-            )
-            made.append((spec, own, done.tensors))
-            trained_on = sum(int((np.asarray(e[f"{side}_labels"]) != -100).sum()) for e in examples for side in SIDES)
-            all_tokens = sum(len(response_positions(e, side)) for e in pairs.tokens for side in SIDES)
+            s, done, row = policy(b, spec, scored, folder)
+            made.append((spec, s, done))
+            rows.append(row)
             if is_main():
-                with lora(model, own, done.tensors) as adapted:
-                    measured.append(measure(adapted.eval(), test_sets, start, spec.name))
-                    kls.append(diverge(adapted, test_sets, start, spec.name))
-                    if p.prompts and spec.name in spoken:
-                        said.append(answers(adapted, tokenizer, asked, p, params.tokens.system, spec.name))
-                label = {"run": spec.name}
-                curves.append(pl.DataFrame(done.history).with_columns(run=pl.lit(spec.name)))
-                infos.append(label | done.info)
-                rows.append(
-                    label
-                    | {"method": m.name, "loss": m.loss, "selector": m.selector, "reference": m.reference, "oracle": spec.oracle}
-                    | {"set": spec.set, "seed": spec.seed, "chosen_share": m.chosen_share, "rejected_share": m.rejected_share}
-                    | {"beta": m.beta, "gamma": m.gamma, "pairs": len(pairs.tokens), "steps": steps}
-                    | {"tokens_used": trained_on / all_tokens, "step_flops": float(cost), "relative_cost": float(cost / unit)}
-                )
+                with lora(b.model, s, done.tensors) as adapted:
+                    adapted.eval()
+                    asked = {name: b.test[name] for e in p.experiments if spec in wanted[e.name] for name in e.measured}
+                    measured.append(measure(adapted, asked, b.start, spec.name))
+                    kls.append(diverge(adapted, asked, b.start, spec.name))
+                    if spec.name in spoken:
+                        said.append(answers(adapted, b, spec.name))
             advance()
     if is_main():
         with atomic_dir(ROOT / "models" / MODEL / profile) as target:
-            for spec, own, tensors in made:
-                save_lora(tensors, own, p.model, target / "adapters" / spec.name)
+            for spec, s, done in made:
+                save_lora(done.tensors, s, p.model, target / "adapters" / spec.name)
             write_parquet(pl.DataFrame(rows, infer_schema_length=None), target / "runs.parquet")
             members = [{"experiment": name, "run": spec.name} for name, group in wanted.items() for spec in dict.fromkeys(group)]
             write_parquet(pl.DataFrame(members), target / "experiments.parquet")
+            curves = [pl.DataFrame(done.history).with_columns(run=pl.lit(spec.name)) for spec, _, done in made]
             write_parquet(pl.concat(curves), target / "curves.parquet")
             write_parquet(pl.concat(measured), target / "measured.parquet")
             write_parquet(pl.concat(kls), target / "divergence.parquet")
             if said:
                 write_parquet(pl.concat(said), target / "answers.parquet")
+        infos = [{"run": spec.name} | done.info for spec, _, done in made]
         facts = {"seconds": round(time.perf_counter() - began, 1), "peak_memory_mb": max(info["peak_memory_mb"] for info in infos)}
         write_json({"runs": infos} | facts, ROOT / "models" / MODEL / f"{profile}.run.json")
     finish(STAGE, profile)
-
-
-def _dpo(p: Train) -> Method:
-    """DPO with a live reference, whose cost is the unit."""
-    m = p.methods[0]
-    return replace(m, name="dpo", loss="dpo", selector="all", reference="live", chosen_share=1.0, rejected_share=1.0)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Outputs of systems that learn nothing: what a trained simplifier has to beat.
 
-`identity` and `reference` are the ends of the scale, `first_share` shortens without rewriting, `split_long` lowers the Flesch-Kincaid grade
-without replacing a word, `compress` drops what a sentence can stand without, and `at_level` gives a person's simplification to a level
-between. The rules of `compress` and `split_long` look at punctuation and single words, know no grammar, and make mistakes.
+`identity` and `reference` are the ends of the scale, `first_share` and `first_sentence` shorten without rewriting, `split_long` lowers
+the Flesch-Kincaid grade without replacing a word, `compress` drops what a sentence can stand without, and `at_level` gives a person's
+simplification to a level between. The rules of `compress` and `split_long` look at punctuation and single words, know no grammar, and
+make mistakes.
 """
 
 from __future__ import annotations
@@ -60,6 +61,11 @@ def first_share(text: str, share: float = 0.65) -> str:
     return "\n\n".join(part for part in kept if part)
 
 
+def first_sentence(text: str) -> str:
+    """The first sentence alone: what scores are worth that a text gets for leaving nearly everything out."""
+    return next(iter(sentences(text)), "")
+
+
 def compress(text: str) -> str:
     """Each sentence without what it can stand without, by four rules in this order.
 
@@ -97,6 +103,7 @@ def reference(pairs: pl.DataFrame) -> list[str]:
 RULES: dict[str, Callable[[str], str]] = {
     "identity": identity,
     "first 65 %": first_share,
+    "first sentence": first_sentence,
     "compression": compress,
     "sentence splitting": split_long,
 }

@@ -39,7 +39,7 @@ from stages.simdoc.simplify import (
     messages_ids,
     pieces,
     prompt_ids,
-    task_text,
+    shortened,
 )
 from stages.simdoc.text import sentences
 
@@ -100,14 +100,12 @@ def shots(train_pairs: pl.DataFrame, unit: str, tokenizer: Any, count: int, limi
 def asking(s: System, p: Generate, t: Train, tokenizer: Any, seq2seq: bool, level: str, shown: Sequence[tuple[str, str]]) -> Prompt:
     """What turns a piece of a document into the prompt of a system."""
     if s.setting == "fine-tuned":
-        return lambda piece: prompt_ids(tokenizer, task_text("simplify", piece, level if t.name_level else None), seq2seq, t.max_source)
+        return lambda piece: prompt_ids(tokenizer, "simplify", piece, seq2seq, t.max_source, level if t.name_level else None)
     ask = p.instruction.format(level=level)
     before = [text for pair in shown for text in (ask + pair[0], pair[1])]
 
     def make(piece: str) -> tuple[list[int], int]:
-        ids = tokenizer(piece, add_special_tokens=False)["input_ids"]
-        cut = max(0, len(ids) - t.max_source) if t.max_source else 0
-        piece = tokenizer.decode(ids[: t.max_source], skip_special_tokens=True) if cut else piece
+        piece, cut = shortened(tokenizer, piece, t.max_source)
         turns = [*before, ask + piece]
         return (tokenizer("\n".join(turns))["input_ids"] if seq2seq else messages_ids(tokenizer, turns)), cut
 
@@ -260,7 +258,7 @@ def label_scores(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], l
 def read_levels(model: Any, tokenizer: Any, documents: pl.DataFrame, t: Train, levels: Sequence[str], reader: str) -> pl.DataFrame:
     """reader, id, level, label, log_prob: the sum over the pieces of each document."""
     parts = [pieces(text, t.unit) for text in documents["text"]]
-    ask = [prompt_ids(tokenizer, task_text("classify", piece), is_seq2seq(model), t.max_source)[0] for found in parts for piece in found]
+    ask = [prompt_ids(tokenizer, "classify", piece, is_seq2seq(model), t.max_source)[0] for found in parts for piece in found]
     each = label_scores(model, tokenizer, ask, levels)
     ends = np.cumsum([len(found) for found in parts])
     sums = np.stack([each[end - len(found) : end].sum(axis=0) for end, found in zip(ends, parts)])

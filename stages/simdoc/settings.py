@@ -64,9 +64,11 @@ class Train:
     model: str
     variants: tuple[Variant, ...]
     reinforce: Reinforce
+    pairs: tuple[str, ...]  # of data.pairs
     unit: str  # paragraph: pairs whose numbers of paragraphs agree are cut into pairs of paragraphs; document: never
     name_level: bool  # whether the prefix names the target level
     read_sources: bool  # whether the readability head also learns the level of complex texts
+    read_every: int  # every so many-th text is classified; 1: all
     max_source: int  # tokens of a text that are read; 0: all
     max_target: int  # tokens of a target that are learnt; 0: all
     row_tokens: int  # of a packed row

@@ -33,6 +33,7 @@ from stages.simdoc.settings import Train
 from stages.simdoc.text import paragraphs
 
 PREFIXES = {"simplify": "simplify: ", "classify": "read classify: "}
+CUES = {"simplify": "\n\nsimple text:", "classify": "\n\nreading level:"}  # behind the text, for a decoder; ours
 MODES = ("none", "constant", "reinforce", "rerank")
 PARTS = ("simplify", "classify", "source", "sample")  # of a training example; `source` is classify on the complex text
 SIMPLIFY, READ, SAMPLE = 0, 1, 2
@@ -94,16 +95,28 @@ def is_seq2seq(model: Any) -> bool:
     return bool(model.config.is_encoder_decoder)
 
 
-def prompt_ids(tokenizer: Any, text: str, seq2seq: bool, limit: int = 0) -> tuple[list[int], int]:
-    """Token ids of a prompt, and how many tokens of ``text`` were cut off at ``limit`` (0: none are).
+def prompt_ids(tokenizer: Any, task: str, text: str, seq2seq: bool, limit: int = 0, level: str | None = None) -> tuple[list[int], int]:
+    """Token ids of the prompt of a task, and how many tokens of ``text`` were cut off at ``limit`` (0: none are).
 
-    A decoder reads the message of a user (`messages_ids`), an encoder the text with its own end token.
+    An encoder reads prefix, text and its own end token. A decoder finds a cue behind the text as well. It is asked to simplify by the
+    message of a user (`messages_ids`), and to classify by a plain text that the level completes: where only upper layers are trained, a
+    prefix that stands a paragraph away does not tell the tasks apart, and a model that answers both in a turn of its own answers both with
+    a level.
     """
-    plain = tokenizer(text, add_special_tokens=False)["input_ids"]
-    cut = max(0, len(plain) - limit) if limit else 0
-    if cut:
-        text = tokenizer.decode(plain[:limit], skip_special_tokens=True)
-    return (tokenizer(text)["input_ids"] if seq2seq else messages_ids(tokenizer, [text])), cut
+    text, cut = shortened(tokenizer, text, limit)
+    asked = task_text(task, text, level)
+    if seq2seq:
+        return tokenizer(asked)["input_ids"], cut
+    asked += CUES[task]
+    return (messages_ids(tokenizer, [asked]) if task == "simplify" else tokenizer(asked)["input_ids"]), cut
+
+
+def shortened(tokenizer: Any, text: str, limit: int) -> tuple[str, int]:
+    """``text`` cut after ``limit`` tokens (0: not cut), and how many were cut off."""
+    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    if not limit or len(ids) <= limit:
+        return text, 0
+    return tokenizer.decode(ids[:limit], skip_special_tokens=True), len(ids) - limit
 
 
 def messages_ids(tokenizer: Any, turns: Sequence[str]) -> list[int]:
@@ -125,34 +138,36 @@ def encode(tokenizer: Any, found: Sequence[Triple], p: Train, seq2seq: bool) -> 
 
     Decoder: the ids are prompt and answer, the labels -100 in the prompt. Encoder-decoder: the ids are the input, the labels the answer.
     Every answer ends with the end token. ``source`` is there where ``p.read_sources`` is on. A text that stands in several triples is
-    classified in the first of them alone.
+    classified at most in the first of them, and of all texts every ``p.read_every``-th is.
 
     Returns:
         The examples; and counts: triples, classified (texts), tokens, tokens_cut (of sources and targets beyond the limits), triples_cut.
     """
     examples, counts = [], {"triples": len(found), "classified": 0, "tokens": 0, "tokens_cut": 0, "triples_cut": 0}
-    read: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str]] = set()
     for triple in found:
         level = triple.level if p.name_level else None
         asked = {
-            "simplify": (task_text("simplify", triple.complex, level), triple.simple),
-            "classify": (task_text("classify", triple.simple), triple.level),
-            "source": (task_text("classify", triple.complex), triple.complex_level),
+            "simplify": ("simplify", triple.complex, level, triple.simple),
+            "classify": ("classify", triple.simple, None, triple.level),
+            "source": ("classify", triple.complex, None, triple.complex_level),
         }
         example, lost = {}, 0
-        for part, (text, answer) in asked.items():
+        for part, (task, text, named, answer) in asked.items():
             if part != "simplify":
-                if (part == "source" and not p.read_sources) or (text, answer) in read:
+                if (part == "source" and not p.read_sources) or (text, answer) in seen:
                     continue
-                read.add((text, answer))
-            prompt, cut = prompt_ids(tokenizer, text, seq2seq, p.max_source)
+                seen.add((text, answer))
+                if (len(seen) - 1) % p.read_every:
+                    continue
+                counts["classified"] += 1
+            prompt, cut = prompt_ids(tokenizer, task, text, seq2seq, p.max_source, named)
             ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
             if p.max_target and len(ids) > p.max_target:
                 lost += len(ids) - p.max_target
                 ids = ids[: p.max_target]
             lost += cut if part == "simplify" else 0
             example |= answered(part, prompt, [*ids, tokenizer.eos_token_id], seq2seq)
-        counts["classified"] = len(read)
         counts["tokens"] += sum(len(value) for key, value in example.items() if key.endswith("input_ids"))
         counts["tokens_cut"] += lost
         counts["triples_cut"] += lost > 0

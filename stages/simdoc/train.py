@@ -50,7 +50,6 @@ from stages.simdoc.simplify import (
     is_seq2seq,
     make_loss,
     prompt_ids,
-    task_text,
     triples,
     without,
 )
@@ -119,6 +118,19 @@ def settings(p: Train, n_layers: int, seed: int) -> Settings:
         log_steps=1,
         seed=seed,
     )
+
+
+def of_kinds(pairs: pl.DataFrame, kinds: Sequence[str]) -> pl.DataFrame:
+    """The pairs of the kinds "source level->target level", in the order of ``kinds``.
+
+    Raises:
+        CatalogError: there is none of a kind.
+    """
+    name = pl.concat_str("source_level", pl.lit("->"), "target_level")
+    parts = [pairs.filter(name == "->".join(part.strip() for part in kind.split("->"))) for kind in kinds]
+    if empty := [kind for kind, part in zip(kinds, parts) if part.is_empty()]:
+        raise CatalogError(f"There is no training pair {empty[0]}; choose train.pairs among data.pairs.")
+    return pl.concat(parts)
 
 
 def parts_of(v: Variant, examples: Sequence[dict]) -> list[dict]:
@@ -216,7 +228,7 @@ class Trainer:
         level = chosen["target_level"][0]
 
         def prompt(text: str) -> tuple[list[int], int]:
-            return prompt_ids(self.tokenizer, task_text("simplify", text, level if p.name_level else None), self.seq2seq, p.max_source)
+            return prompt_ids(self.tokenizer, "simplify", text, self.seq2seq, p.max_source, level if p.name_level else None)
 
         sources = chosen["source"].to_list()
         options = {"desc": f"round {number + 1}", "seed": self.params.seed + number}
@@ -245,7 +257,7 @@ def main(profile: str) -> None:
     if profile == "full":  # before any work
         require_full(p.model)
     folder = ROOT / "data" / "simdoc_pairs" / profile
-    pairs = pl.read_parquet(folder / "pairs.parquet").filter(pl.col("split") == "train")
+    pairs = of_kinds(pl.read_parquet(folder / "pairs.parquet").filter(pl.col("split") == "train"), p.pairs)
     began = time.perf_counter()
     encoder = load_encoder(params.coherence.encoder)
     judge, history, scored = coherence_model(pl.read_parquet(folder / "shuffled.parquet"), encoder, params)
