@@ -29,7 +29,7 @@ from catalog.results import (
     write_run,
     write_table,
 )
-from stages.sepo import figures, tokens
+from stages.sepo import figures, judge, tokens
 from stages.sepo.settings import Params
 
 SYSTEM = "sepo"
@@ -239,6 +239,7 @@ def main(profile: str) -> None:
         "kinds": kinds_table(pairs, runs, data),
         "experiments": raw["experiments"],
         "answers": answers,
+        "judged": judge.judged(answers, data.select("id", "prompt"), params.judge) if params.judge else pl.DataFrame(schema=judge.JUDGED),
         "curves": raw["curves"].select("run", "step", "loss", "lr"),
         **picked,
     }
@@ -250,13 +251,17 @@ def main(profile: str) -> None:
         "kinds": ["method", "kind"],
         "experiments": ["experiment", "run"],
         "answers": ["run", "id"],
+        "judged": ["run", "id"],
         "curves": ["run", "step"],
         "selection": ["set", "selector", "side", "share"],
         "reward_share": ["oracle", "set", "side", "tokens"],
         "overlap": ["set", "side", "one", "other"],
         "tokens": ["id", "side", "position"],
     }
-    write_results(result_rows(t["policies"], t["trivial"], picked, profile, raw["experiments"], params.train.model), SYSTEM, profile)
+    rows = result_rows(t["policies"], t["trivial"], picked, profile, raw["experiments"], params.train.model)
+    for r in judge.win_rates(t["judged"]):
+        rows.append(row(SYSTEM, profile, "judge", sets[0], params.train.model, r["run"], "win_rate", r["value"], ci=r["ci"], n=r["n"]))
+    write_results(rows, SYSTEM, profile)
     for name, key in keys.items():
         write_table(t[name], SYSTEM, profile, name, key)
     for name, drawn in figures.draw(t).items():

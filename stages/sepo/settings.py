@@ -133,7 +133,13 @@ class Train:
     answer_tokens: int  # at most
 
 
+@dataclass(frozen=True)
+class Judge:
+    """A language model that compares answers; see `judge`."""
 
+    model: str  # of the catalog; with `url` the name that its server knows it by
+    url: str | None  # of a server's chat completions; null: the model runs here
+    against: str  # the run whose answers all others are compared with
 
 
 @dataclass(frozen=True)
@@ -145,4 +151,5 @@ class Params:
     lora: Lora
     oracle: Oracle
     train: Train
+    judge: Judge | None  # null: nobody
     seed: int
