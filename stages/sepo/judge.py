@@ -54,7 +54,8 @@ def local(name: str) -> tuple[str, Ask]:
         totals = log_likelihood(model, tokenizer, pairs, desc="judge").total.view(-1, 2).tolist()
         return [None if a == b else LETTERS[int(b > a)] for a, b in totals]
 
-    return f"{name}, {fingerprint(model, [], Judge(name, None, ""))}", ask
+    weights = fingerprint(model, [], Judge(name, None, against=""))
+    return f"{name}, {weights}", ask
 
 
 def remote(name: str, url: str) -> tuple[str, Ask]:
