@@ -8,8 +8,8 @@ TRL is no dependency. It is installed into a folder of its own, where what this 
     pip install --target FOLDER --no-deps trl==1.16.0 datasets dill multiprocess xxhash
 
 (a) Seconds a step of each method with a LoRA on all linear modules of all layers (nothing is left out of a step as `catalog.tail` would),
-and the whole cost of SePO, with its oracle and its scores, beside that of DPO for the same number of steps of the policy. (b) TRL on the
-same weights, LoRA, batches in the same order, optimiser and first random numbers; its token ids must be those here, and the losses of both
+and the whole cost of SePO, with its oracle and its scores, beside that of DPO for the same number of steps of the policy; then the step as
+profile small takes it, with the LoRA on the upper layers and what the others say computed before. (b) TRL on the same weights, LoRA, batches in the same order, optimiser and first random numbers; its token ids must be those here, and the losses of both
 are compared. TRL gets the form of weights, products and attention that it is fastest with, and no activation checkpointing. The form of a
 batch here is chosen as well.
 
@@ -38,6 +38,7 @@ import peft
 import torch
 import transformers
 
+from catalog.adapters import upper_layers
 from catalog.lm import load_lm, pick_dtype
 from catalog.packing import grouped, order
 from catalog.pairs import SIDES, pair_collate, sides
@@ -47,14 +48,15 @@ from stages.sepo.oracle import with_reference
 from stages.sepo.scoring import token_log_probs
 from stages.sepo.selection import scores
 from stages.sepo.settings import Method, Tokens
-from stages.sepo.texts import Pairs, encoded, prompt_ids, read
+from stages.sepo.texts import Pairs, encoded, entering, prompt_ids, read
 
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 BETA = 0.1  # of DPO, on both sides
+SHARED = pair_collate(shared=True)  # as the stage packs a batch
 COLLATES = {
     "a row for each text": pair_collate(),
     "texts packed into rows of 512 tokens": pair_collate(512),
-    "both responses behind one prompt": pair_collate(shared=True),
+    "both responses behind one prompt": SHARED,
 }
 FORMS = {  # of TRL: type of the weights, of the products (autocast), attention
     "float32-sdpa": ("float32", False, "sdpa"),
@@ -223,6 +225,15 @@ def theirs(b: Bench, modules: tuple[Any, Any], form: str, precomputed: bool = Fa
     return a_step(ends), [log["loss"] for log in trainer.state.log_history if "loss" in log], trainer.train_dataset
 
 
+def upper(b: Bench, share: float, model: Any, reference: list[dict], oracle: list[dict]) -> tuple[Bench, dict[str, list[dict]]]:
+    """A bench whose LoRA sits on the layers above ``share`` of the depth, and the examples of each method, with what enters those layers."""
+    layers = upper_layers(model.config.num_hidden_layers, share)
+    pairs = entering(model, b.pairs, layers)
+    examples = dict.fromkeys(METHODS, pairs.tokens) | {CACHED: with_reference(pairs, reference)}
+    examples[SEPO] = selected(pairs.tokens, oracle, reference)
+    return replace(b, pairs=pairs, settings=replace(b.settings, lora_layers=layers)), examples
+
+
 def check_tokens(b: Bench, data: Any) -> str:
     """A sentence; stops unless TRL trains on exactly the tokens that are trained on here."""
     mine = sorted((tuple(pair[f"{side}_input_ids"]), side, pair[f"{side}_labels"].count(-100)) for pair in b.pairs.tokens for side in SIDES)
@@ -244,6 +255,13 @@ def ratio(what: str, a: Sequence[float], b: Sequence[float], most: float | None 
     found = [x / y for x, y in zip(a, b, strict=True)]
     verdict = "" if most is None else f"   at most {most:g}: {'holds' if statistics.median(found) <= most else 'DOES NOT HOLD'}"
     print(f"    {what:<58} {spread(found)}{verdict}")
+
+
+def compare(names: Sequence[str], times: dict[str, list[float]]) -> None:
+    """Print what a step costs against others, of the methods that were timed."""
+    for one, other, most in ((SEPO, SIMPO, 0.95), (SEPO, LIVE, 0.75), (CACHED, LIVE, None)):
+        if {one, other} <= set(names):
+            ratio(f"{one} over {other}", times[one], times[other], most)
 
 
 def fastest(what: str, tried: dict[str, float]) -> str:
@@ -283,6 +301,7 @@ def main() -> None:
     parser.add_argument("--weights", default="float32", choices=("float32", "bfloat16"), help="type of the weights here")
     parser.add_argument("--collate", choices=[*map(str, range(len(COLLATES)))], help="number of the form of a batch; tried out by default")
     parser.add_argument("--form", choices=list(FORMS), help="of TRL; tried out by default")
+    parser.add_argument("--upper", type=float, default=0.9, help="share of the depth above which the second LoRA sits")
     parser.add_argument("--only", nargs="*", help=f"beginnings of names of methods to be timed; all by default: {', '.join(METHODS)}")
     args = parser.parse_args()
     if args.steps < 1:
@@ -329,8 +348,10 @@ def main() -> None:
         print(f"form of a batch: {form}")
     collate = COLLATES[form]
     oracle = ours(b, model, cached, METHODS[CACHED], collate)[1].tensors
+    scored = oracle_scores(b, model, oracle)
     examples = dict.fromkeys(METHODS, pairs.tokens) | {CACHED: cached}
-    examples[SEPO] = selected(pairs.tokens, oracle_scores(b, model, oracle), reference)
+    examples[SEPO] = selected(pairs.tokens, scored, reference)
+    tail, tail_examples = upper(b, args.upper, model, reference, scored)
     modules = peer(args.trl)
     if modules:
         peer_form = args.form or fastest("TRL's form", {name: theirs(few, modules, name)[0] for name in FORMS})
@@ -338,6 +359,7 @@ def main() -> None:
 
     names = [name for name in METHODS if not args.only or any(name.lower().startswith(o.lower()) for o in args.only)]
     times: dict[str, list[float]] = {name: [] for name in [*names, TUNING, TRL, TRL_CACHED]}
+    tail_times: dict[str, list[float]] = {name: [] for name in names}
     pieces: dict[str, list[float]] = {"reference": [], "oracle": [], "selection": []}
     losses: dict[str, list[float]] = {}
     alike = ""
@@ -352,6 +374,8 @@ def main() -> None:
                 seconds, losses[other], data = theirs(b, modules, peer_form, name == CACHED)
                 times[other].append(seconds)
                 alike = alike or check_tokens(b, data)
+        for name in names:
+            tail_times[name].append(ours(tail, model, tail_examples[name], METHODS[name], SHARED)[0])
         if not args.only:
             times[TUNING].append(ours(b, model, sides(pairs.tokens)[: len(pairs.tokens)], None, None)[0])
             pieces["reference"].append(clock(lambda: token_log_probs(model, pairs.tokens, 0))[0])
@@ -364,11 +388,13 @@ def main() -> None:
     print(f"(a) seconds a step, {args.repeats} rounds of {args.steps} steps")
     for name in [*names, *([] if args.only else [TUNING])]:
         print(f"    {name:<58} {spread(times[name], ' s')}")
-    for one, other, most in ((SEPO, SIMPO, 0.95), (SEPO, LIVE, 0.75), (CACHED, LIVE, None)):
-        if {one, other} <= set(names):
-            ratio(f"{one} over {other}", times[one], times[other], most)
+    compare(names, times)
     if not args.only:
         whole_cost(b, times, pieces, args.steps)
+    print(f"    with the LoRA on layers {min(tail.settings.lora_layers)} and up, the others computed before:")
+    for name in names:
+        print(f"    {name:<58} {spread(tail_times[name], ' s')}")
+    compare(names, tail_times)
     if modules:
         print(f"(b) DPO here against TRL, seconds a step; {alike or 'no method of both was asked for'}")
         for mine, other in ((LIVE, TRL), (CACHED, TRL_CACHED)):
