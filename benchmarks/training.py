@@ -9,9 +9,10 @@ TRL is no dependency. It is installed into a folder of its own, where what this 
 
 (a) Seconds a step of each method with a LoRA on all linear modules of all layers (nothing is left out of a step as `catalog.tail` would),
 and the whole cost of SePO, with its oracle and its scores, beside that of DPO for the same number of steps of the policy; then the step as
-profile small takes it, with the LoRA on the upper layers and what the others say computed before. (b) TRL on the same weights, LoRA, batches in the same order, optimiser and first random numbers; its token ids must be those here, and the losses of both
-are compared. TRL gets the form of weights, products and attention that it is fastest with, and no activation checkpointing. The form of a
-batch here is chosen as well.
+profile small takes it, with the LoRA on the upper layers and what the others say computed before. (b) TRL on the same weights, LoRA,
+batches in the same order, optimiser and first random numbers; its token ids must be those here, and the losses of both are compared. TRL
+gets the form of weights, products and attention that it is fastest with, and no activation checkpointing. The form of a batch here is
+chosen as well.
 
 All methods and TRL take turns in each round. A step is timed from the end of the one before to its own end, by one callback for both; the
 first step of a run is left out. Numbers are medians over the rounds of a round's mean step, with the range in brackets; a ratio is the
@@ -226,7 +227,7 @@ def theirs(b: Bench, modules: tuple[Any, Any], form: str, precomputed: bool = Fa
 
 
 def upper(b: Bench, share: float, model: Any, reference: list[dict], oracle: list[dict]) -> tuple[Bench, dict[str, list[dict]]]:
-    """A bench whose LoRA sits on the layers above ``share`` of the depth, and the examples of each method, with what enters those layers."""
+    """A bench whose LoRA sits on the layers above ``share`` of the depth, and each method's examples, with what enters those layers."""
     layers = upper_layers(model.config.num_hidden_layers, share)
     pairs = entering(model, b.pairs, layers)
     examples = dict.fromkeys(METHODS, pairs.tokens) | {CACHED: with_reference(pairs, reference)}

@@ -117,7 +117,7 @@ def levels(confusion: pl.DataFrame) -> dict:
         square = {"mark": "rect", "encoding": place | {"color": count | {"scale": {"scheme": "blues"}, "legend": None}}}
         number = {"mark": "text", "encoding": place | {"text": count}}
         facets.append({"title": reader, "data": own["data"], "width": 120, "height": 120, "layer": [square, number]})
-    return spec("Reading levels named by each reader", "Documents of the test split", hconcat=facets)
+    return spec("Reading levels named by each reader", "Documents of the test split", concat=facets, columns=2)
 
 
 def training(curves: pl.DataFrame) -> dict:
