@@ -131,4 +131,4 @@ def test_the_published_german_table():
     assert (first["duration"], first["credit_amount"], first["age"], first["class"]) == (6, 1169, 67, "good")
     assert sum(rows[c.name].n_unique() for c in schema.categories if c.name != "class") == 54
     assert not rows.select(schema.names).is_duplicated().any() and len(schema.numbers) == 7
-    assert rows.group_by("split").len().sort("split")["len"].to_list() == [300, 450, 150, 100]
+    assert rows.group_by("split").len().sort("split")["len"].to_list() == [300, 480, 120, 100]
