@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from catalog.errors import CatalogError
+from catalog.logits import normalised
 from catalog.progress import progress
 
 
@@ -102,15 +103,16 @@ def log_likelihood(
             keep = torch.zeros_like(inputs["input_ids"], dtype=torch.bool)
             for b, row in enumerate(chunk):
                 keep[b, sorted({source for part in row.parts for source in part.sources})] = True
-            logits = model(**inputs, logits_to_keep=keep, use_cache=False).logits.float()
-            normaliser, best = logits.logsumexp(-1), logits.amax(-1)  # argmax is many times slower
+            logits = model(**inputs, logits_to_keep=keep, use_cache=False).logits
+            logits = logits.view(-1, logits.shape[-1])
+            normaliser, best = normalised(logits)
             place = (keep.flatten().cumsum(0) - 1).view_as(keep).cpu()
             for b, row in enumerate(chunk):
                 for part in row.parts:
                     at = place[b, part.sources].to(logits.device)
-                    tokens = torch.tensor(part.tokens, device=logits.device)
-                    result[part.pair] = (logits[at, tokens] - normaliser[at]).cpu()
-                    greedy[part.pair] = bool((best[at] == logits[at, tokens]).all())
+                    own = logits[at, torch.tensor(part.tokens, device=logits.device)].float()
+                    result[part.pair] = (own - normaliser[at]).cpu()
+                    greedy[part.pair] = bool((best[at] == own).all())
                 advance(len(row.parts))
     total = torch.stack([values.sum() for values in result]) if result else torch.empty(0)
     return LogLikelihood(total, result, greedy)

@@ -3,11 +3,12 @@
 `catalog.inference` runs the model in batches; its functions are given here too, so that a stage imports one module.
 """
 
-import ctypes
 import os
 import random
+import resource
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import inference_mode
 
-from catalog.errors import CatalogError
+from catalog.errors import CatalogError, keep_freed_memory
 from catalog.inference import (
     LogLikelihood,
     batches_by_length,
@@ -37,6 +38,7 @@ __all__ = [
     "last_logits",
     "load_lm",
     "log_likelihood",
+    "peak_memory_mb",
     "pick_device",
     "pick_dtype",
     "quiet_transformers",
@@ -47,7 +49,6 @@ __all__ = [
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CPU_BF16 = {"amx_bf16", "avx512_bf16"}  # without these, a bfloat16 product on a CPU is many times slower than float32
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 def set_seed(seed: int) -> None:
@@ -95,6 +96,14 @@ def pick_dtype(dtype: str | torch.dtype = "auto", device: torch.device | str = "
     if dtype not in DTYPES:
         raise CatalogError(f"Unknown dtype {dtype!r}; set `dtype` in params.yaml to auto, {', '.join(DTYPES)}.")
     return DTYPES[dtype]
+
+
+def peak_memory_mb(device: torch.device | str = "cpu") -> int:
+    """The most memory (MiB) of this process so far: resident, or, on a GPU, of its tensors there."""
+    if torch.device(device).type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20)
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
 
 
 def _cpu_features() -> set[str]:
@@ -153,7 +162,7 @@ def load_lm(
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(os.cpu_count() or 1)
     if device.type == "cpu":
-        _keep_memory()
+        keep_freed_memory()
     if isinstance(source, Path):
         where, options, remedy = str(source), {"local_files_only": True}, f"run `dvc repro -f model@{name}`"
     else:
@@ -181,15 +190,6 @@ def load_lm(
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() not in ("1", "true"):
         model.to(device)
     return model.eval(), tokenizer
-
-
-def _keep_memory() -> None:
-    """Let glibc keep freed memory for the next tensor. By default it gives large blocks back at once, and a model on a CPU then spends up
-    to a third of its time on the pages of new ones."""
-    with suppress(AttributeError, OSError):  # no glibc
-        mallopt = ctypes.CDLL(None).mallopt
-        for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-            mallopt(parameter, 2**31 - 1)
 
 
 @contextmanager

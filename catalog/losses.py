@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from catalog.logits import parts
 from catalog.packing import IGNORE
 
 Batch = dict[str, Tensor]
-ROWS = 16  # of logits that a CPU works on at a time: their float32 copy stays in its cache
 
 
 def answer_loss(model: Any, batch: Batch) -> Tensor:
@@ -78,7 +78,7 @@ class _Picked(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
         ctx.save_for_backward(logits, rows, labels)
         out = torch.empty(len(rows), dtype=torch.float32, device=logits.device)
-        for start, part in _parts(logits):
+        for start, part in parts(logits):
             here = ((rows >= start) & (rows < start + len(part))).nonzero()[:, 0]
             out[here] = part.float().log_softmax(-1)[rows[here] - start, labels[here]]
         return out
@@ -88,22 +88,11 @@ class _Picked(torch.autograd.Function):
         logits, rows, labels = ctx.saved_tensors
         whole = grad.new_zeros(len(logits)).index_add(0, rows, grad)
         out = torch.empty_like(logits)
-        for start, part in _parts(logits):
+        for start, part in parts(logits):
             here = ((rows >= start) & (rows < start + len(part))).nonzero()[:, 0]
             values = part.float().log_softmax(-1).exp_().mul_(-whole[start : start + len(part), None])
             out[start : start + len(part)] = values.index_put_((rows[here] - start, labels[here]), grad[here], accumulate=True)
         return out, None, None
-
-
-def rows_at_once(logits: Tensor) -> int:
-    """How many rows of ``(M, V)`` logits to work on at a time: all, but on a CPU `ROWS`."""
-    return ROWS if logits.device.type == "cpu" else max(1, len(logits))
-
-
-def _parts(logits: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """(number of the first row, rows) for a pass over logits."""
-    size = rows_at_once(logits)
-    return ((start, logits[start : start + size]) for start in range(0, len(logits), size))
 
 
 @contextlib.contextmanager

@@ -10,8 +10,6 @@ import contextlib
 import dataclasses
 import math
 import os
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +31,7 @@ from catalog.checkpoints import alone, checkpoint_folder, finish, is_main, last_
 from catalog.errors import CatalogError
 from catalog.flops import utilisation
 from catalog.io import read_json, write_json, write_safetensors
-from catalog.lm import pick_dtype, quiet_transformers, set_seed
+from catalog.lm import peak_memory_mb, pick_dtype, quiet_transformers, set_seed
 from catalog.losses import Batch, answer_loss, frozen_reference, label_log_probs, label_logits, tensors_of
 from catalog.packing import encode, grouped, order, pack
 from catalog.params import load_shared
@@ -255,11 +253,13 @@ class _AnswerTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Tensor | None = None
     ) -> Tensor:
-        if self.loss_fn is not None:
-            with self.accelerator.autocast():  # also around what a loss computes without the model's own `forward`
+        if not self.is_fsdp_enabled:  # accelerate's `forward` makes float32 of logits, at once and all of them
+            self.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        with self.accelerator.autocast():
+            if self.loss_fn is not None:
                 return self.loss_fn(model, inputs)
-        # Gradients are averaged over processes, while the count is over all of them.
-        return -label_log_probs(model, inputs)[0].sum() / num_items_in_batch * self.accelerator.num_processes
+            # Gradients are averaged over processes, while the count is over all of them.
+            return -label_log_probs(model, inputs)[0].sum() / num_items_in_batch * self.accelerator.num_processes
 
 
 class _Watch(TrainerCallback):
@@ -388,14 +388,12 @@ def _info(trainer: Trainer, seconds: float) -> dict[str, Any]:
     """Where, with what and how heavy a run was."""
     parameters = list(trainer.model.parameters())
     cuda = trainer.args.device.type == "cuda"
-    # Linux counts the peak of resident memory in KiB, macOS in bytes.
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
         "seconds": round(seconds, 2),
         "device": torch.cuda.get_device_name() if cuda else "cpu",
         "dtype": "bfloat16 autocast" if trainer.args.bf16 else str(parameters[0].dtype).removeprefix("torch."),
         "parameters": sum(parameter.numel() for parameter in parameters),
         "trainable_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
-        "peak_memory_mb": round((torch.cuda.max_memory_allocated() if cuda else resident) / 2**20),
+        "peak_memory_mb": peak_memory_mb(trainer.args.device),
         "versions": {module.__name__: module.__version__ for module in (torch, transformers, accelerate, peft)},
     }

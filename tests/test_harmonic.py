@@ -29,7 +29,7 @@ def test_the_cache_of_a_pack_gives_the_logits_of_whole_rows(model, monkeypatch):
     for pack in (4096, 100):  # in one forward pass, and row by row
         monkeypatch.setattr(decode, "PACK", pack)
         with decode._packed_attention(model), torch.no_grad():
-            cache = decode._Cache(model, 4)
+            cache = decode._Cache(model, 4, 0)
             got = [cache.feed(feed) for feed in feeds]
         assert [len(logits) for logits in got] == [3, 2, 2]
         with torch.no_grad():
@@ -37,6 +37,19 @@ def test_the_cache_of_a_pack_gives_the_logits_of_whole_rows(model, monkeypatch):
         expected = [[whole[0][3], whole[1][249], whole[2][19]], [whole[1][-1], whole[3][-1]], [whole[0][-1], whole[2][-1]]]
         for logits, wanted in zip(got, expected, strict=True):
             assert torch.allclose(logits, torch.stack(wanted), atol=1e-4)
+
+
+def test_a_common_beginning_is_read_once_for_all_rows(model):
+    rng = np.random.default_rng(1)
+    begin = rng.integers(2, 258, size=40).tolist()
+    rest = [rng.integers(2, 258, size=length).tolist() for length in (3, 200, 1)]  # the second outgrows the first memory
+    with decode._packed_attention(model), torch.no_grad():
+        cache = decode._Cache(model, 3, 0)
+        cache.begin(begin)
+        got = torch.cat([cache.feed([rest[0][:2], rest[1], []]), cache.feed([rest[0][2:], [], rest[2]])])
+    with torch.no_grad():
+        whole = [model(torch.tensor([begin + row])).logits[0, 40:] for row in rest]
+    assert torch.allclose(got, torch.stack([whole[0][1], whole[1][-1], whole[0][2], whole[2][0]]), atol=1e-4)
 
 
 @pytest.fixture(scope="module")

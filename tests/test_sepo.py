@@ -45,7 +45,7 @@ def test_token_log_probabilities_are_those_of_each_text_alone(once):
 
 def test_batches_hold_each_pair_once_and_no_more_tokens_than_fit(monkeypatch):
     monkeypatch.setattr(scoring, "TOKENS", 40)
-    found = list(scoring.batches(made() * 4))
+    found = scoring.batches(made() * 4)
     assert sorted(i for group in found for i in group) == list(range(12)) and len(found) > 2
     assert all(len(group) == 1 or len(group) * 18 <= 40 for group in found)
 

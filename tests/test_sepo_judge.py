@@ -59,10 +59,13 @@ def server():
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             seen.append((body, self.headers.get("Authorization")))
+            if body["model"] == "tired" and len(seen) == 4:
+                self.send_error(503)
+                return
             if body["model"] == "gone":
                 self.send_error(404)
                 return
-            said = {"choices": [{"message": {"content": " b, since it is short"}}]} if body["model"] == "big" else ["what"]
+            said = {"choices": [{"message": {"content": " b, since it is short"}}]} if body["model"] in ("big", "tired") else ["what"]
             self.send_response(200)
             self.end_headers()
             self.wfile.write(json.dumps(said).encode())
@@ -83,6 +86,22 @@ def test_a_judge_behind_an_address_is_asked_with_the_key(server, monkeypatch):
     assert set(table["shown_first"]) == {"B"} and set(table["score"]) == {0.5} and set(table["judge"]) == {f"big at {url}"}
     assert len(seen) == 8 and seen[0][1] == "Bearer secret" and seen[0][0]["temperature"] == 0
     assert "Sum up {a}." in seen[0][0]["messages"][0]["content"]  # braces of a text are left alone
+
+
+def test_a_judge_that_fails_half_way_goes_on_where_it_was(server, tmp_path):
+    url, seen = server
+    kept = tmp_path / "judge" / "replies.jsonl"
+    with pytest.raises(CatalogError, match="status 503"):
+        judge.judged(ANSWERS, PROMPTS, Judge("tired", url, "untrained"), kept=kept)
+    kept.write_text(kept.read_text() + '\n{"model": "tired", "url"')  # and was cut off while it wrote
+    table = judge.judged(ANSWERS, PROMPTS, Judge("tired", url, "untrained"), kept=kept)
+    texts = [body["messages"][0]["content"] for body, _ in seen]
+    assert len(texts) == 9 and len(set(texts)) == 8 and texts[3] == texts[4]  # the one that failed is asked again, no other
+    assert set(table["shown_first"]) == {"B"}
+    judge.judged(ANSWERS, PROMPTS, Judge("tired", url, "untrained"), kept=kept)
+    assert len(seen) == 9  # all are known now
+    judge.judged(ANSWERS, PROMPTS, Judge("big", url, "untrained"), kept=kept)  # another judge has none of its replies
+    assert len(seen) == 17
 
 
 def test_a_judge_that_fails_is_told_in_a_sentence(server):

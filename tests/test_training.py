@@ -13,6 +13,7 @@ from catalog import flops, losses, packing, training
 from catalog.adapters import upper_layers
 from catalog.attention import float32_gradients
 from catalog.errors import CatalogError
+from catalog.logits import ROWS
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -72,7 +73,9 @@ def test_packing_worked_out_by_hand():
     assert rows["example"].tolist() == [[1, 1, 1, 2], [0, 0, -1, -1]]
     assert rows["weight"].tolist() == [[0, 1, 1, 1], [0.5, 0.25, 0, 0]]
     assert (rows["labels"].dtype, rows["weight"].dtype) == (np.int64, np.float32)
-    assert packing.pack(examples, 0)["input_ids"].shape == (3, 3)
+    # A row for each example: the padding counts on, so that no mask is made.
+    alone = packing.pack(examples, 0)
+    assert alone["input_ids"].shape == (3, 3) and (alone["position_ids"] == [0, 1, 2]).all()
 
 
 def test_the_order_is_whole_epochs_from_the_seed():
@@ -396,7 +399,7 @@ def test_picked_log_probabilities_and_their_gradient_are_those_of_a_whole_softma
     (whole,) = torch.autograd.grad((expected * weight).sum(), logits)
     (parted,) = torch.autograd.grad((found * weight).sum(), logits)
     torch.testing.assert_close(parted, whole)
-    assert 41 > 2 * losses.ROWS and (parted[1] == 0).all()
+    assert 41 > 2 * ROWS and (parted[1] == 0).all()
 
 
 def test_products_are_in_the_type_of_the_parameters_unless_a_run_names_its_own(monkeypatch):

@@ -7,7 +7,6 @@ statistic needs no model run. Attribution is fp32 whatever the model's dtype.
 from __future__ import annotations
 
 import random
-import resource
 import time
 
 import polars as pl
@@ -18,7 +17,7 @@ from catalog.attribution import Lens, Trace, lens, predicted, top_tokens, trace
 from catalog.errors import CatalogError, run
 from catalog.interventions import head_scan, random_neurons, scale_heads
 from catalog.io import atomic_dir, write_json, write_parquet, write_safetensors
-from catalog.lm import load_lm, require_full
+from catalog.lm import load_lm, peak_memory_mb, require_full
 from catalog.neurons import Top, bases, comparative_neurons, geometry, likely_tokens
 from catalog.params import ROOT, profile_params
 from catalog.progress import progress
@@ -314,8 +313,7 @@ def main(profile: str) -> None:
         # The same sets as tensors of (layer, index) rows, best first: what an editor of the model loads.
         tensors = {f"{model}/{case}": torch.tensor(found["neurons"]) for model, s in sets.items() for case, found in s["cases"].items()}
         write_safetensors(tensors, folder / "neurons.safetensors")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
-    facts = {"seconds": round(time.perf_counter() - started, 1), "peak_memory_mb": round(peak)}
+    facts = {"seconds": round(time.perf_counter() - started, 1), "peak_memory_mb": peak_memory_mb()}
     write_json(facts, ROOT / "models" / "arithmetic_neurons" / f"{profile}.run.json")
 
 

@@ -2,6 +2,7 @@
 
 The model is asked only where there is a choice: a category's tokens that follow from the ones before, and what stands between two values,
 are fed together with the next question (as in "jump-forward" decoding), so a row of 21 columns takes about 30 forward passes and not 150.
+What all prompts of a batch begin with is read once.
 Rows do not wait for each other: each is at a column of its own. The next token is drawn from the model's distribution over the tokens that
 the grammar allows, at a temperature, by the inverse of its cumulative distribution at a uniform number that belongs to the row, the column
 and the step (a counter-based generator keyed by seed and row id). A row therefore does not depend on the rows it is sampled with, beyond
@@ -10,6 +11,7 @@ the rounding of sums in another order.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -143,7 +145,12 @@ class _Row:
 
 def _batch(model: Any, pieces: Pieces, values: list[Value], requests: list[Request], temperature: float, seed: int) -> list[dict]:
     rows = [_Row(request, pieces, values, seed) for request in requests]
-    cache = _Cache(model, len(rows))
+    cache = _Cache(model, len(rows), max(len(request.prompt) for request in requests))
+    begin = os.path.commonprefix([request.prompt[:-1] for request in requests])
+    if len(rows) > 1 and len(begin) > 1:
+        cache.begin(begin)
+        for row in rows:
+            del row.pending[: len(begin)]
     while asking := [i for i, row in enumerate(rows) if row.active]:
         logits = cache.feed([row.pending if row.active else [] for row in rows])
         allowed = [rows[i].choices() for i in asking]
@@ -207,10 +214,10 @@ class _Cache:
     row, in memory that is there already: joining tensors anew at each step, as transformers' cache does, took half of the time.
     """
 
-    def __init__(self, model: Any, rows: int):
+    def __init__(self, model: Any, rows: int, least: int):
         from transformers import Cache
 
-        self.model, self.rows = model, rows
+        self.model, self.rows, self.least = model, rows, least  # least: places of a row that will be filled for sure
         self.length = np.zeros(rows, dtype=np.int64)
         self.first = self.end = 0  # rows of the pack
         self.held = 0  # places that the longest of them fills now
@@ -229,6 +236,14 @@ class _Cache:
                 logits.append(self._pack(tokens, counts, first, end))
             first = end
         return torch.cat(logits)
+
+    def begin(self, tokens: list[int]) -> None:
+        """Let every row begin with ``tokens``, which go through the model once."""
+        self.feed([tokens, *[[]] * (self.rows - 1)])
+        for layer in self.past.layers:
+            for held in (layer.keys, layer.values):
+                held[1:, : len(tokens)] = held[:1, : len(tokens)]
+        self.length[:] = len(tokens)
 
     def _pack(self, tokens: list[list[int]], counts: np.ndarray, first: int, end: int) -> Tensor:
         own, device = counts[first:end], self.model.device
@@ -265,7 +280,7 @@ def _layer(cache: _Cache) -> Any:
         def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
             _, groups, count, size = key_states.shape
             if cache.held > self.room:
-                before, kept, self.room = (self.keys, self.values), self.room, cache.held + ROOM
+                before, kept, self.room = (self.keys, self.values), self.room, max(cache.held, cache.least) + ROOM
                 self.keys, self.values = (key_states.new_zeros(cache.rows, self.room, groups * size) for _ in range(2))
                 if kept:
                     self.keys[:, :kept], self.values[:, :kept] = before

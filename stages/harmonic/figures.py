@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from catalog.labels import placed, words
 from catalog.vega import OTHER, OWN, RULE, field, spec
 from stages.harmonic.tables import COPY, HOLDOUT
 
@@ -43,22 +44,21 @@ def trade(utility: pl.DataFrame, privacy: pl.DataFrame) -> dict:
     lines = [
         {
             "data": {"values": [{"auc": 0.5}]},
-            "mark": {"type": "rule", "strokeDash": [4, 4], "color": RULE},
+            "mark": {"type": "rule", "strokeDash": [4, 4], "color": RULE, "clip": True},
             "encoding": {"x": field("auc", "quantitative")},
         }
     ]
-    place = {
-        "x": field("auc", "quantitative", "membership AUC (0.5: nothing given away)", scale={"zero": False}),
-        "y": field("mcc", "quantitative", "utility: mean MCC on real test rows"),
-    }
-    facets = []
+    size, facets = {"width": 380, "height": 230}, []
     for (name,), part in data.group_by("table", maintain_order=True):
+        part, *scales = placed(part, "auc", "mcc", "method", **size)
+        place = {
+            "x": field("auc", "quantitative", "membership AUC (0.5: nothing given away)", scale=scales[0]),
+            "y": field("mcc", "quantitative", "utility: mean MCC on real test rows", scale=scales[1]),
+        }
         dots = {"mark": {"type": "circle", "size": 70, "opacity": 0.9}}
         dots["encoding"] = place | {"color": field("kind", "nominal", None, **COLOURS)}
-        words = {"mark": {"type": "text", "align": "left", "dx": 6, "fontSize": 9}}
-        words["encoding"] = place | {"text": field("method", "nominal")}
         own = spec(name, "", part)
-        facets.append({"title": name, "data": own["data"], "width": 330, "height": 190, "layer": [*lines, dots, words]})
+        facets.append({"title": name, "data": own["data"], **size, "layer": [*lines, dots, words("method", scales)]})
     return spec("Utility against privacy: every method a point", "Upper left is best: useful and private", vconcat=facets)
 
 

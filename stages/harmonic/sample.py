@@ -9,7 +9,6 @@ A sampler gives exactly the rows it is asked for, or the table `sampling` names 
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from catalog.adapters import folded, saved_lora
 from catalog.errors import CatalogError, run
 from catalog.inference import generate
 from catalog.io import atomic_dir, write_json, write_parquet
-from catalog.lm import load_lm, require_full
+from catalog.lm import load_lm, peak_memory_mb, require_full
 from catalog.params import ROOT, profile_params
 from catalog.progress import progress
 from stages.harmonic.baselines import GENERATORS, holdout_rows
@@ -233,20 +232,23 @@ class Bench:
         }
 
     def same_rows(self, model: Any, s: Sampler, dtype: str) -> dict:
-        """How many of the first rows of a sampler come out the same one by one and 64 together."""
+        """How many of the first rows of a sampler come out the same one by one and among 64 together."""
         p, g = self.params.sample, self.generator(s.generator)
         parts, ask = self.context(g)
-        asked, _ = requests(s, g, self.made, parts, ask, self.tokenizer, self.k, p.perturb, s.seeds[0], p.same_rows)
-        one, many = (sample_rows(model, parts, asked, temperature=p.temperature, seed=s.seeds[0], batch=batch) for batch in (1, 64))
-        same = sum(a == b for a, b in zip(one, many, strict=True))
-        return {"table": self.name, "method": s.method, "dtype": dtype, "rows": len(asked), "same": same}
+        asked, _ = requests(s, g, self.made, parts, ask, self.tokenizer, self.k, p.perturb, s.seeds[0], 64)
+        one, many = (
+            sample_rows(model, parts, some, temperature=p.temperature, seed=s.seeds[0], batch=batch)
+            for some, batch in ((asked[: p.same_rows], 1), (asked, 64))
+        )
+        same = sum(a == b for a, b in zip(one, many, strict=False))
+        return {"table": self.name, "method": s.method, "dtype": dtype, "rows": len(one), "same": same}
 
 
 def check_samplers(params: Params) -> None:
     """Stop on samplers that cannot be run.
 
     Raises:
-        CatalogError: an unknown generator, table, decoding or kind of prompt, or a method given twice for one table.
+        CatalogError: an unknown generator, table, decoding, kind of prompt or same_method, or a method given twice for one table.
     """
     known = {(g.table, g.name): g for g in params.train.generators}
     seen = set()
@@ -263,6 +265,13 @@ def check_samplers(params: Params) -> None:
         if (s.table, s.method) in seen:
             raise CatalogError(f"Two samplers of {s.table} are named {s.method}; give each its own name.")
         seen.add((s.table, s.method))
+    if params.sample.same_rows and repeated(params.sample) is None:
+        raise CatalogError(f"sample.same_method {params.sample.same_method!r} is no constrained sampler; name one of sample.samplers.")
+
+
+def repeated(p: Sample) -> Sampler | None:
+    """The sampler whose rows are sampled again in batches of other sizes."""
+    return next((s for s in p.samplers if s.method == p.same_method and s.decoding == "constrained"), None)
 
 
 def adapter(profile: str, table: str, generator: str) -> Path:
@@ -314,7 +323,7 @@ def main(profile: str) -> None:
             trained.append({"table": name, "method": method} | info)
     phases["lle"], begun = time.perf_counter() - begun, time.perf_counter()
     if p.same_rows:
-        s = p.samplers[0]
+        s = repeated(p)
         for dtype in dict.fromkeys(("float32", str(model.dtype).removeprefix("torch."))):
             other = model if str(model.dtype).endswith(dtype) else load_lm(params.train.model, dtype=dtype)[0]
             with saved_lora(other, adapter(profile, s.table, s.generator)) as tuned, folded(tuned) as adapted:
@@ -330,8 +339,8 @@ def main(profile: str) -> None:
         write_parquet(pl.concat(likely), folder / "likelihoods.parquet")
         write_parquet(pl.concat(read) if read else pl.DataFrame(), folder / "lle.parquet")
         write_parquet(pl.DataFrame(same), folder / "same.parquet")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
-    facts = {"seconds": round(time.perf_counter() - started, 1), "peak_memory_mb": round(peak), "sampling": times, "lle": trained}
+    facts = {"seconds": round(time.perf_counter() - started, 1), "peak_memory_mb": peak_memory_mb(model.device)}
+    facts |= {"sampling": times, "lle": trained}
     facts["phases"] = {name: round(seconds, 1) for name, seconds in phases.items()}
     write_json(facts | {"dtype": str(model.dtype).removeprefix("torch.")}, ROOT / "data" / "harmonic_synthetic" / f"{profile}.run.json")
 

@@ -107,7 +107,8 @@ class Sample:
     orders: int  # orders of columns that a row's likelihood is averaged over
     paper_likelihoods: tuple[str, ...]  # generators whose likelihoods are taken in the released form as well
     likelihood_rows: int | None  # train, holdout and synthetic rows each; null: all
-    same_rows: int  # rows sampled again in batches of 1 and 64, to compare
+    same_method: str  # the first sampler of this name gives rows again one by one and 64 at a time, to compare
+    same_rows: int  # so many of them one by one; 0: none
     lle: Lle
 
 

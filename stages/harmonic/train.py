@@ -125,7 +125,7 @@ def main(profile: str) -> None:
     check(p, d)
     if profile == "full":  # before any work
         require_full(p.model)
-    model, tokenizer = load_lm(p.model, dtype="float32" if profile == "small" else None)
+    model, tokenizer = load_lm(p.model)
     curves, runs, made = [], [], []
     for g in p.generators:
         data = source(profile, g.table)

@@ -7,7 +7,9 @@ bootstrap intervals over pairs.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,10 +32,9 @@ from catalog.results import (
     write_table,
 )
 from stages.sepo import figures, judge, tokens
-from stages.sepo.settings import Params
+from stages.sepo.settings import BASE, UNTRAINED, Params
 
 SYSTEM = "sepo"
-UNTRAINED, BASE = "untrained", "base"
 KEY = ["method", "oracle", "trained_on", "chosen_share", "rejected_share", "compute"]
 
 
@@ -201,6 +202,18 @@ def result_rows(
     return out
 
 
+def judge_folder(profile: str) -> Path:
+    """Where the replies of a judge stand until the stage is done: with the checkpoints, outside what DVC deletes."""
+    return ROOT / ".checkpoints" / "sepo_judge" / profile
+
+
+def verdicts(answers: pl.DataFrame, data: pl.DataFrame, params: Params, profile: str) -> pl.DataFrame:
+    """What the judge says, or an empty table without one."""
+    if params.judge is None:
+        return pl.DataFrame(schema=judge.JUDGED)
+    return judge.judged(answers, data.select("id", "prompt"), params.judge, kept=judge_folder(profile) / "replies.jsonl")
+
+
 def main(profile: str) -> None:
     params = profile_params(Params, SYSTEM, profile)
     trained = ROOT / "models" / "sepo_policies" / profile
@@ -239,7 +252,7 @@ def main(profile: str) -> None:
         "kinds": kinds_table(pairs, runs, data),
         "experiments": raw["experiments"],
         "answers": answers,
-        "judged": judge.judged(answers, data.select("id", "prompt"), params.judge) if params.judge else pl.DataFrame(schema=judge.JUDGED),
+        "judged": verdicts(answers, data, params, profile),
         "curves": raw["curves"].select("run", "step", "loss", "lr"),
         **picked,
     }
@@ -274,6 +287,7 @@ def main(profile: str) -> None:
     facts = training_facts([*oracle["runs"], *policies["runs"]]) | {"seconds": round(oracle["seconds"] + policies["seconds"], 1)}
     facts["peak_memory_mb"] = max(oracle["peak_memory_mb"], policies["peak_memory_mb"])
     write_run(SYSTEM, profile, facts | {"oracles": oracle["runs"], "policies": policies["runs"]})
+    shutil.rmtree(judge_folder(profile), ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from catalog.labels import placed, words
 from catalog.vega import OTHER, OWN, RULE, field, spec
 
 SELECTED = pl.col("method").str.starts_with("sepo")
@@ -58,7 +59,7 @@ def methods(summary: pl.DataFrame, trivial: pl.DataFrame) -> dict:
 def coloured(tokens: pl.DataFrame) -> dict:
     """Responses with each token coloured by the oracle's score; selected tokens framed, changed ones underlined."""
     facets = []
-    for (name,), part in list(tokens.group_by("id", maintain_order=True))[:8]:
+    for (name,), part in list(tokens.group_by("id", maintain_order=True))[:4]:
         part = part.with_columns(place=pl.int_range(pl.len()).over("side"), token=pl.col("token").str.strip_chars().replace("", "⏎"))
         part = part.with_columns(line=pl.col("side") + " " + (pl.col("place") // 8 + 1).cast(pl.String), column=pl.col("place") % 8)
         at = {"x": field("column", "ordinal", None, axis=None), "y": field("line", "ordinal", None)}
@@ -71,8 +72,8 @@ def coloured(tokens: pl.DataFrame) -> dict:
                 field(n, k) for n, k in (("token", "nominal"), ("score", "quantitative"), ("selected", "nominal"), ("changed", "nominal"))
             ],
         }
-        words = {"mark": {"type": "text", "fontSize": 10, "limit": 52}}
-        words["encoding"] = at | {
+        letters = {"mark": {"type": "text", "fontSize": 10, "limit": 52}}
+        letters["encoding"] = at | {
             "text": field("token", "nominal"),
             "color": {
                 "condition": [
@@ -84,9 +85,9 @@ def coloured(tokens: pl.DataFrame) -> dict:
         }
         columns = ["line", "column", "token", "score", "selected", "changed"]
         own = spec(name, "", part.select(columns))
-        facets.append({"title": name, "data": own["data"], "width": 430, "height": {"step": 24}, "layer": [ground, words]})
+        facets.append({"title": name, "data": own["data"], "width": 430, "height": {"step": 24}, "layer": [ground, letters]})
     note = "Blue: the oracle finds a token better than the reference does; red: worse. Framed: selected. Red letters: the changed span"
-    return spec("What the oracle scores in eight test pairs", note, vconcat=facets, resolve={"scale": {"color": "independent"}})
+    return spec("What the oracle scores in four test pairs", note, vconcat=facets, resolve={"scale": {"color": "independent"}})
 
 
 def concentration(shares: pl.DataFrame) -> dict:
@@ -143,11 +144,14 @@ def ratio(summary: pl.DataFrame) -> dict:
 def cost(summary: pl.DataFrame) -> dict:
     """Margin gain against the cost of a step, every method a point."""
     data = summary.filter(pl.col("experiment") == "main").select("set", "method", "relative_cost", "margin_gain")
-    place = {
-        "x": field("relative_cost", "quantitative", "FLOPs of a step, DPO with a live reference is 1"),
-        "y": field("margin_gain", "quantitative", "gain in margin (nats a token)"),
-    }
-    dots = {"mark": {"type": "circle", "size": 70}, "encoding": place}
-    words = {"mark": {"type": "text", "align": "left", "dx": 6, "fontSize": 9}, "encoding": place | {"text": field("method", "nominal")}}
-    own = spec("What a step costs and what it brings", "Cost of the policy's step alone; the oracle's is on the card", data)
-    return own | {"facet": {"row": field("set", "nominal", None)}, "spec": {"width": 420, "height": 220, "layer": [dots, words]}}
+    size, panels = {"width": 460, "height": 240}, []
+    for (name,), part in data.group_by("set", maintain_order=True):
+        part, *scales = placed(part, "relative_cost", "margin_gain", "method", **size)
+        place = {
+            "x": field("relative_cost", "quantitative", "FLOPs of a step, DPO with a live reference is 1", scale=scales[0]),
+            "y": field("margin_gain", "quantitative", "gain in margin (nats a token)", scale=scales[1]),
+        }
+        dots = {"mark": {"type": "circle", "size": 70}, "encoding": place}
+        own = spec(name, "", part)
+        panels.append({"title": name, "data": own["data"], **size, "layer": [dots, words("method", scales)]})
+    return spec("What a step costs and what it brings", "Cost of the policy's step alone; the oracle's is on the card", vconcat=panels)

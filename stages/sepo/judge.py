@@ -12,6 +12,8 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import polars as pl
 
@@ -58,20 +60,47 @@ def local(name: str) -> tuple[str, Ask]:
     return f"{name}, {weights}", ask
 
 
-def remote(name: str, url: str) -> tuple[str, Ask]:
-    """Id of a model behind ``url``, which takes ``POST {"model", "messages", …}`` as `/v1/chat/completions` does, and what asks it."""
+def remote(name: str, url: str, kept: Path | None = None) -> tuple[str, Ask]:
+    """Id of a model behind ``url``, which takes ``POST {"model", "messages", …}`` as `/v1/chat/completions` does, and what asks it.
+
+    Replies are kept in the file ``kept`` as they come and are not asked for again, since they may have cost money.
+    """
+    found = replies(kept, name, url)
 
     def ask(questions: Sequence[str]) -> list[str | None]:
         out = []
         with progress(len(questions), "judge", "question") as advance:
             for question in questions:
-                said = reply(url, {"model": name, "messages": [{"role": "user", "content": question}], "temperature": 0, "max_tokens": 4})
-                letter = said.strip().upper()[:1]
+                if question not in found:
+                    body = {"model": name, "messages": [{"role": "user", "content": question}], "temperature": 0, "max_tokens": 4}
+                    found[question] = reply(url, body)
+                    keep(kept, {"model": name, "url": url, "question": question, "reply": found[question]})
+                letter = found[question].strip().upper()[:1]
                 out.append(letter if letter in LETTERS else None)
                 advance()
         return out
 
     return f"{name} at {url}", ask
+
+
+def replies(kept: Path | None, name: str, url: str) -> dict[str, str]:
+    """question -> reply of one judge, of what `keep` wrote."""
+    lines = kept.read_text(encoding="utf-8").splitlines() if kept is not None and kept.is_file() else []
+    out = {}
+    for line in lines:
+        with suppress(ValueError, KeyError, TypeError):  # a line that was cut off
+            one = json.loads(line)
+            if (one["model"], one["url"]) == (name, url):
+                out[one["question"]] = one["reply"]
+    return out
+
+
+def keep(kept: Path | None, one: dict[str, str]) -> None:
+    """Add a line to the file ``kept``, if there is to be one."""
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with kept.open("a", encoding="utf-8") as stream:
+            stream.write("\n" + json.dumps(one))  # first: the line before may have been cut off
 
 
 def reply(url: str, body: dict) -> str:
@@ -96,7 +125,9 @@ def reply(url: str, body: dict) -> str:
     return text if isinstance(text, str) else ""
 
 
-def judged(answers: pl.DataFrame, prompts: pl.DataFrame, j: Judge, asker: tuple[str, Ask] | None = None) -> pl.DataFrame:
+def judged(
+    answers: pl.DataFrame, prompts: pl.DataFrame, j: Judge, asker: tuple[str, Ask] | None = None, kept: Path | None = None
+) -> pl.DataFrame:
     """The columns of `JUDGED`, a row for each answer of each run but ``j.against``; score 1 where the run's answer is preferred in both
     orders, 0 where the other is, else 0.5.
 
@@ -104,6 +135,7 @@ def judged(answers: pl.DataFrame, prompts: pl.DataFrame, j: Judge, asker: tuple[
         answers: run, id, answer.
         prompts: id, prompt.
         asker: id and what asks; by default the judge that ``j`` names.
+        kept: file for the replies of a server, which a call that fails half way leaves to the next one.
 
     Raises:
         CatalogError: no run is called ``j.against``, or the judge fails.
@@ -116,7 +148,7 @@ def judged(answers: pl.DataFrame, prompts: pl.DataFrame, j: Judge, asker: tuple[
         rows = rows.join(table, on="id", maintain_order="left")
     if rows.is_empty():
         return pl.DataFrame(schema=JUDGED)
-    name, ask = asker or (remote(j.model, j.url) if j.url else local(j.model))
+    name, ask = asker or (remote(j.model, j.url, kept) if j.url else local(j.model))
     triples = rows.select("prompt", "answer", "other").rows()
     first = ask([QUESTION.format(prompt=prompt, a=own, b=rest) for prompt, own, rest in triples])
     second = ask([QUESTION.format(prompt=prompt, a=rest, b=own) for prompt, own, rest in triples])

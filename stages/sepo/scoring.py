@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -11,7 +11,9 @@ import torch
 from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
 
-from catalog.losses import frozen_reference, label_log_probs, label_logits, rows_at_once
+from catalog.inference import batches_by_length
+from catalog.logits import rows_at_once
+from catalog.losses import frozen_reference, label_log_probs, label_logits
 from catalog.pairs import SIDES, pair_collate
 from catalog.tail import has_hidden, upper_alone
 from stages.sepo.losses import token_kl
@@ -21,17 +23,9 @@ TOKENS = 4096  # of one forward pass, padding included
 Scores = dict[str, np.ndarray]
 
 
-def batches(tokens: Sequence[Mapping[str, Any]]) -> Iterator[list[int]]:
+def batches(tokens: Sequence[Mapping[str, Any]]) -> list[list[int]]:
     """Indices of pairs of like length, for one forward pass each."""
-    lengths = [len(pair["chosen_input_ids"]) + len(pair["rejected_input_ids"]) for pair in tokens]
-    group: list[int] = []
-    for i in sorted(range(len(tokens)), key=lambda i: (-lengths[i], i)):
-        if group and (len(group) + 1) * lengths[group[0]] > TOKENS:
-            yield group
-            group = []
-        group.append(i)
-    if group:
-        yield group
+    return batches_by_length([len(pair["chosen_input_ids"]) + len(pair["rejected_input_ids"]) for pair in tokens], TOKENS)
 
 
 @contextmanager
@@ -46,9 +40,7 @@ def reading(model: Any, tokens: Sequence[Mapping[str, Any]], start: int) -> Iter
         yield
 
 
-def token_log_probs(
-    model: Any, tokens: Sequence[Mapping[str, Any]], start: int, advance: Callable[[int], None] = lambda _: None
-) -> list[Scores]:
+def token_log_probs(model: Any, tokens: Sequence[Mapping[str, Any]], start: int) -> list[Scores]:
     """Of each pair ``{"chosen": (N,), "rejected": (M,)}``, float32, one number a response token in the order of the text."""
     out: list[Scores] = [{} for _ in tokens]
     collate = pair_collate(shared=True)
@@ -57,7 +49,6 @@ def token_log_probs(
             batch = {key: value.to(model.device) for key, value in collate([tokens[i] for i in group]).items()}
             for place, values in enumerate(by_response(*label_log_probs(model, batch), 2 * len(group))):
                 out[group[place % len(group)]][SIDES[place // len(group)]] = values
-            advance(len(group))
     return out
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+BASE, UNTRAINED = "base", "untrained"  # in tables of runs: the model as loaded, and the reference that every policy starts from
+
 
 @dataclass(frozen=True)
 class Source:
@@ -44,6 +46,10 @@ class Method:
     gamma: float  # target margin of simpo and confpo; the margin of sepo
     alpha: float  # of tdpo2
     weight: float  # of the chosen response's likelihood in rrhf, of the odds ratio in orpo
+
+
+# What the cost of every other method is given in.
+LIVE_DPO = Method("dpo", "dpo", "all", "live", chosen_share=1.0, rejected_share=1.0, beta=0.1, gamma=0.0, alpha=0.0, weight=0.0)
 
 
 @dataclass(frozen=True)

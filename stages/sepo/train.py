@@ -28,13 +28,12 @@ from catalog.training import Run, Settings, checkpoint_folder, finish, is_main, 
 from stages.sepo.method import check, labels_of, loss_of, response_positions, step_flops
 from stages.sepo.oracle import with_reference
 from stages.sepo.scoring import Scores, divergence, token_log_probs
-from stages.sepo.settings import Experiment, Method, Params, Train
+from stages.sepo.settings import BASE, LIVE_DPO, UNTRAINED, Experiment, Method, Params, Train
 from stages.sepo.texts import Pairs, encoded, entering, prompt_ids, read, settings
 
 STAGE = "sepo_train"
 MODEL = "sepo_policies"
 DIVERGED = 16  # test pairs of a set whose divergence is measured, for time
-BASE, UNTRAINED = "base", "untrained"
 
 
 @dataclass(frozen=True)
@@ -127,8 +126,7 @@ def ready(params: Params, sets: list[str], profile: str) -> tuple[Bench, list[pl
         adapted.merge_adapter()
     measured.append(measure(model, test, start, UNTRAINED))
     cached = {name: with_reference(own, token_log_probs(model, own.tokens, start)) for name, own in train.items()}
-    dpo = replace(p.methods[0], name="dpo", loss="dpo", selector="all", reference="live", chosen_share=1.0, rejected_share=1.0)
-    unit = {name: step_flops(dpo, model, own.tokens, s) for name, own in train.items()}
+    unit = {name: step_flops(LIVE_DPO, model, own.tokens, s) for name, own in train.items()}
     return Bench(model, tokenizer, params, start, train, test, cached, unit), measured
 
 

@@ -18,7 +18,7 @@ from catalog.errors import CatalogError, run
 from catalog.io import atomic_dir, write_parquet
 from catalog.params import ROOT, profile_params
 from stages.simdoc.corpora import Corpus, load
-from stages.simdoc.settings import Data, Params
+from stages.simdoc.settings import Data, Params, pair_levels
 from stages.simdoc.text import sentences, words
 
 SYSTEM = "simdoc"
@@ -115,10 +115,10 @@ def _pairs(pairs: pl.DataFrame, p: Data, splits: Mapping[str, str]) -> pl.DataFr
     """The pairs that ``p.pairs`` asks for, in its order, with their splits."""
     found = []
     for kind in p.pairs:
-        levels = tuple(part.strip() for part in kind.split("->"))
-        if len(levels) != 2 or not set(levels) <= set(p.levels):
+        source, target = pair_levels(kind)
+        if not {source, target} <= set(p.levels):
             raise CatalogError(f"The pair {kind!r} must be two of the levels {', '.join(p.levels)} with -> between them.")
-        part = pairs.filter((pl.col("source_level") == levels[0]) & (pl.col("target_level") == levels[1]))
+        part = pairs.filter((pl.col("source_level") == source) & (pl.col("target_level") == target))
         if part.is_empty():
             raise CatalogError(f"The corpus {p.corpus} has no pair {kind}; choose others in simdoc's parameters.")
         found.append(part)

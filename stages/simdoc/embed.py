@@ -6,7 +6,6 @@ are what BERTScore matches. The paper's encoder is a Sentence-BERT model that it
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,6 @@ from catalog.params import ROOT, load_shared
 
 TOKENS = 2048  # of a forward pass, padding included
 LONGEST = 256  # tokens of a sentence that are read, as this encoder was trained
-
-
-def peak_memory_mb() -> int:
-    """Largest resident memory of this process so far."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)  # KiB on Linux
 
 
 def load_encoder(name: str) -> tuple[Any, Any]:

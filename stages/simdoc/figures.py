@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from catalog.labels import placed, words
 from catalog.vega import OTHER, OWN, RULE, field, spec
 
 KINDS = {"trivial": "trivial", "zero-shot": "language model", "few-shot": "language model", "fine-tuned": "language model"}
@@ -35,17 +36,18 @@ COLOURS = {"scale": {"domain": ["language model", "trivial", "person"], "range":
 def trade(main: pl.DataFrame) -> dict:
     """Every system a point: how simple its texts are, how much they are like their sources."""
     data = first_pair(main).select("system", "kind", "fkgl", "meaning", "dsari").sort("system")
+    size = {"width": 460, "height": 320}
+    data, *scales = placed(data.drop_nulls(["fkgl", "meaning"]), "fkgl", "meaning", "system", size=10, reverse=True, **size)
     place = {
-        "x": field("fkgl", "quantitative", "Flesch-Kincaid grade (lower is simpler)", scale={"zero": False, "reverse": True}),
-        "y": field("meaning", "quantitative", "BERTScore with the source", scale={"zero": False}),
+        "x": field("fkgl", "quantitative", "Flesch-Kincaid grade (lower is simpler)", scale=scales[0]),
+        "y": field("meaning", "quantitative", "BERTScore with the source", scale=scales[1]),
     }
     dots = {
         "mark": {"type": "circle", "size": 90, "opacity": 0.9},
         "encoding": place | {"color": field("kind", "nominal", None, **COLOURS)},
     }
-    words = {"mark": {"type": "text", "align": "left", "dx": 7, "fontSize": 10}, "encoding": place | {"text": field("system", "nominal")}}
     title, note = "Simplicity against meaning preservation", "Right: simpler; up: closer to the source. The reference is what a person did"
-    return spec(title, note, data, width=420, height=280, layer=[dots, words])
+    return spec(title, note, data, **size, layer=[dots, words("system", scales, 10)])
 
 
 def grade(main: pl.DataFrame) -> dict:

@@ -22,12 +22,12 @@ import torch
 from catalog.errors import CatalogError, run
 from catalog.inference import batches_by_length, log_likelihood
 from catalog.io import atomic_dir, write_json, write_parquet, write_text
-from catalog.lm import require_full
+from catalog.lm import peak_memory_mb, require_full
 from catalog.params import ROOT, profile_params
 from stages.simdoc import baselines, coherence
 from stages.simdoc.decode import Prompt, Written, adapted, load_model, write
-from stages.simdoc.embed import by_document, load_encoder, peak_memory_mb, token_embeddings
-from stages.simdoc.settings import Generate, Params, System, Train
+from stages.simdoc.embed import by_document, load_encoder, token_embeddings
+from stages.simdoc.settings import Generate, Params, System, Train, pair_levels
 from stages.simdoc.similarity import bertscore, consecutive_cosine
 from stages.simdoc.simplify import (
     PARTS,
@@ -67,12 +67,6 @@ def check(p: Generate, t: Train, pairs: Sequence[str]) -> None:
             raise CatalogError(f"The name {s.name} is taken; give each system its own.")
     if unknown := [name for name in p.readers if name not in variants | {UNTRAINED}]:
         raise CatalogError(f"generate.readers names {unknown[0]!r}; use variants of train.variants, or {UNTRAINED}.")
-
-
-def split_pair(pair: str) -> tuple[str, str]:
-    """Source and target level of "advanced->elementary"."""
-    source, target = (part.strip() for part in pair.split("->"))
-    return source, target
 
 
 # --- prompts ----------------------------------------------------------------------------------------------------------------------------
@@ -147,7 +141,7 @@ def by_system(
     """
     p, t, frames, candidates = params.generate, params.train, [], []
     for pair in s.pairs:
-        source, target = split_pair(pair)
+        source, target = pair_levels(pair)
         part = pairs.filter(pl.col("source_level") == source, pl.col("target_level") == target)
         shown = []
         if s.setting == "few-shot":

@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from catalog.errors import CatalogError
+
+
+def pair_levels(pair: str) -> tuple[str, str]:
+    """Source and target level of "advanced->elementary".
+
+    Raises:
+        CatalogError: it is not two levels with ``->`` between them.
+    """
+    levels = tuple(part.strip() for part in pair.split("->"))
+    if len(levels) != 2 or not all(levels):
+        raise CatalogError(f"The pair {pair!r} must be two levels with -> between them.")
+    return levels
+
 
 @dataclass(frozen=True)
 class Data:

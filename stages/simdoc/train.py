@@ -19,7 +19,7 @@ import polars as pl
 from catalog.adapters import upper_layers
 from catalog.errors import CatalogError, run
 from catalog.io import atomic_dir, write_json, write_parquet
-from catalog.lm import require_full
+from catalog.lm import peak_memory_mb, require_full
 from catalog.params import ROOT, profile_params
 from catalog.training import (
     Run,
@@ -37,8 +37,8 @@ from catalog.training import (
 )
 from stages.simdoc import coherence
 from stages.simdoc.decode import adapted, load_model, write
-from stages.simdoc.embed import by_document, load_encoder, peak_memory_mb
-from stages.simdoc.settings import Params, Train, Variant
+from stages.simdoc.embed import by_document, load_encoder
+from stages.simdoc.settings import Params, Train, Variant, pair_levels
 from stages.simdoc.similarity import consecutive_cosine
 from stages.simdoc.simplify import (
     MODES,
@@ -126,8 +126,8 @@ def of_kinds(pairs: pl.DataFrame, kinds: Sequence[str]) -> pl.DataFrame:
     Raises:
         CatalogError: there is none of a kind.
     """
-    name = pl.concat_str("source_level", pl.lit("->"), "target_level")
-    parts = [pairs.filter(name == "->".join(part.strip() for part in kind.split("->"))) for kind in kinds]
+    wanted = [pair_levels(kind) for kind in kinds]
+    parts = [pairs.filter(pl.col("source_level") == source, pl.col("target_level") == target) for source, target in wanted]
     if empty := [kind for kind, part in zip(kinds, parts) if part.is_empty()]:
         raise CatalogError(f"There is no training pair {empty[0]}; choose train.pairs among data.pairs.")
     return pl.concat(parts)
