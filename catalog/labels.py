@@ -13,12 +13,21 @@ import polars as pl
 
 from catalog.vega import field
 
-LETTER = 0.58  # width of a letter, as a share of the font's size
+LETTER = 0.5  # width of a letter, as a share of the font's size
 STEPS = (0, -1, 1, -2, 2, -3, 3)  # lines up and down that a name may move
 
 
 def placed(
-    data: pl.DataFrame, x: str, y: str, text: str, *, width: int, height: int, size: int = 9, reverse: bool = False
+    data: pl.DataFrame,
+    x: str,
+    y: str,
+    text: str,
+    *,
+    width: int,
+    height: int,
+    size: int = 9,
+    reverse: bool = False,
+    also: float | None = None,
 ) -> tuple[pl.DataFrame, dict[str, Any], dict[str, Any]]:
     """The data with `label_x` and `label_y`, where the middle left of each name stands, and the scales of both axes.
 
@@ -28,11 +37,13 @@ def placed(
         width, height: of the picture, pixels.
         size: of the font, pixels.
         reverse: of the x axis.
+        also: a value that the x axis has to hold.
 
     Returns:
-        The data, the scale of x and that of y; the places hold for these scales alone.
+        The data, the scale of x and that of y. The places hold for these scales alone and for a picture of just that size, which a view by
+        itself has not everywhere (legends take from it); one in a concatenation has.
     """
-    low, high = zip(*(_bounds(data[name]) for name in (x, y)), strict=True)
+    low, high = zip(_bounds(data[x], also), _bounds(data[y]), strict=True)
     span = np.subtract(high, low)
     points = (data.select(x, y).to_numpy() - low) / span
     points[:, 1] = 1 - points[:, 1]  # pixels count down
@@ -48,7 +59,7 @@ def placed(
         own = np.array([[a, b - size / 2, a + wide, b + size / 2] for a, b in tries])
         outside = np.clip(-own[:, :2], 0, None).sum(1) + np.clip(own[:, 2:] - (width, height), 0, None).sum(1)
         far = np.hypot(np.clip(np.abs(own[:, ::2] - left).min(1) - 8, 0, None), own[:, 1] + size / 2 - top)
-        cost = _covered(own, boxes) + _covered(own, around) + size * outside + far
+        cost = size * (_covered(own, boxes) + _covered(own, around)) + 1e6 * outside + far  # far away rather than covered
         boxes = np.vstack([boxes, own[int(cost.argmin())]])
     at = np.column_stack([boxes[:, 0], (boxes[:, 1] + boxes[:, 3]) / 2]).reshape(-1, 2) / (width, height)
     if reverse:
@@ -60,16 +71,17 @@ def placed(
     return data.with_columns(label_x=pl.Series(at[:, 0]), label_y=pl.Series(at[:, 1])), scales[0], scales[1]
 
 
-def words(text: str, scales: tuple[dict[str, Any], dict[str, Any]], size: int = 9) -> dict[str, Any]:
-    """The layer with the names of `placed`."""
-    place = {axis: field(f"label_{axis}", "quantitative", scale=scale) for axis, scale in zip("xy", scales, strict=True)}
+def words(text: str, place: dict[str, dict[str, Any]], size: int = 9) -> dict[str, Any]:
+    """The layer with the names of `placed`; place: the encoding of the points, x and y with the scales of `placed`."""
+    own = {axis: place[axis] | {"field": f"label_{axis}"} for axis in "xy"}
     mark = {"type": "text", "align": "left", "baseline": "middle", "fontSize": size}
-    return {"mark": mark, "encoding": place | {"text": field(text, "nominal")}}
+    return {"mark": mark, "encoding": own | {"text": field(text, "nominal")}}
 
 
-def _bounds(values: pl.Series) -> tuple[float, float]:
+def _bounds(values: pl.Series, also: float | None = None) -> tuple[float, float]:
     """Lowest and highest, with a twelfth of the span on either side."""
-    low, high = float(values.min()), float(values.max())
+    every = [*values.to_list(), *([] if also is None else [also])]
+    low, high = min(every), max(every)
     room = (high - low or abs(high) or 1.0) / 12
     return low - room, high + room
 

@@ -34,5 +34,7 @@ def test_a_point_alone_has_its_name_at_its_right():
     # One value, 5: a twelfth of it on either side, so that it lies in the middle, pixel 60; the name begins 8 pixels on.
     assert scales[0]["domain"] == pytest.approx([5 - 5 / 12, 5 + 5 / 12], abs=1e-6)
     assert boxes(data, scales, False, width=120, height=120)[0].tolist() == pytest.approx([68, 55.5, 68 + 3 * 9 * LETTER, 64.5], abs=1e-3)
-    layer = words("name", tuple(scales))
+    assert placed(CLOSE, "x", "y", "name", width=400, height=300, also=0.0)[1]["domain"][0] == pytest.approx(-5 / 12, abs=1e-6)
+    layer = words("name", {axis: {"field": axis, "scale": scale, "title": "t"} for axis, scale in zip("xy", scales)})
+    assert layer["encoding"]["y"] == {"field": "label_y", "scale": scales[1], "title": "t"}
     assert layer["encoding"]["x"]["scale"] == scales[0] and layer["encoding"]["text"]["field"] == "name"

@@ -41,24 +41,19 @@ def trade(utility: pl.DataFrame, privacy: pl.DataFrame) -> dict:
     useful = useful.group_by("table", "method").agg(mcc=pl.col("mcc").mean())
     safe = privacy.group_by("table", "method").agg(auc=pl.col("auc").mean())
     data = useful.join(safe, on=["table", "method"]).with_columns(kind=kind()).sort("table", "method")
-    lines = [
-        {
-            "data": {"values": [{"auc": 0.5}]},
-            "mark": {"type": "rule", "strokeDash": [4, 4], "color": RULE, "clip": True},
-            "encoding": {"x": field("auc", "quantitative")},
-        }
-    ]
     size, facets = {"width": 380, "height": 230}, []
     for (name,), part in data.group_by("table", maintain_order=True):
-        part, *scales = placed(part, "auc", "mcc", "method", **size)
+        part, *scales = placed(part, "auc", "mcc", "method", also=0.5, **size)
         place = {
             "x": field("auc", "quantitative", "membership AUC (0.5: nothing given away)", scale=scales[0]),
             "y": field("mcc", "quantitative", "utility: mean MCC on real test rows", scale=scales[1]),
         }
+        nothing = {"data": {"values": [{"auc": 0.5}]}, "mark": {"type": "rule", "strokeDash": [4, 4], "color": RULE}}
+        nothing["encoding"] = {"x": place["x"]}
         dots = {"mark": {"type": "circle", "size": 70, "opacity": 0.9}}
         dots["encoding"] = place | {"color": field("kind", "nominal", None, **COLOURS)}
         own = spec(name, "", part)
-        facets.append({"title": name, "data": own["data"], **size, "layer": [*lines, dots, words("method", scales)]})
+        facets.append({"title": name, "data": own["data"], **size, "layer": [nothing, dots, words("method", place)]})
     return spec("Utility against privacy: every method a point", "Upper left is best: useful and private", vconcat=facets)
 
 

@@ -144,7 +144,7 @@ def ratio(summary: pl.DataFrame) -> dict:
 def cost(summary: pl.DataFrame) -> dict:
     """Margin gain against the cost of a step, every method a point."""
     data = summary.filter(pl.col("experiment") == "main").select("set", "method", "relative_cost", "margin_gain")
-    size, panels = {"width": 460, "height": 240}, []
+    size, panels = {"width": 440, "height": 240}, []
     for (name,), part in data.group_by("set", maintain_order=True):
         part, *scales = placed(part, "relative_cost", "margin_gain", "method", **size)
         place = {
@@ -153,5 +153,5 @@ def cost(summary: pl.DataFrame) -> dict:
         }
         dots = {"mark": {"type": "circle", "size": 70}, "encoding": place}
         own = spec(name, "", part)
-        panels.append({"title": name, "data": own["data"], **size, "layer": [dots, words("method", scales)]})
+        panels.append({"title": name, "data": own["data"], **size, "layer": [dots, words("method", place)]})
     return spec("What a step costs and what it brings", "Cost of the policy's step alone; the oracle's is on the card", vconcat=panels)

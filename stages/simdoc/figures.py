@@ -36,7 +36,7 @@ COLOURS = {"scale": {"domain": ["language model", "trivial", "person"], "range":
 def trade(main: pl.DataFrame) -> dict:
     """Every system a point: how simple its texts are, how much they are like their sources."""
     data = first_pair(main).select("system", "kind", "fkgl", "meaning", "dsari").sort("system")
-    size = {"width": 460, "height": 320}
+    size = {"width": 400, "height": 320}
     data, *scales = placed(data.drop_nulls(["fkgl", "meaning"]), "fkgl", "meaning", "system", size=10, reverse=True, **size)
     place = {
         "x": field("fkgl", "quantitative", "Flesch-Kincaid grade (lower is simpler)", scale=scales[0]),
@@ -47,7 +47,8 @@ def trade(main: pl.DataFrame) -> dict:
         "encoding": place | {"color": field("kind", "nominal", None, **COLOURS)},
     }
     title, note = "Simplicity against meaning preservation", "Right: simpler; up: closer to the source. The reference is what a person did"
-    return spec(title, note, data, **size, layer=[dots, words("system", scales, 10)])
+    own = spec("", "", data)
+    return spec(title, note, vconcat=[{"data": own["data"], **size, "layer": [dots, words("system", place, 10)]}])
 
 
 def grade(main: pl.DataFrame) -> dict:
