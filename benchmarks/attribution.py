@@ -14,17 +14,16 @@ from __future__ import annotations
 
 import argparse
 import copy
-import resource
 import statistics
 import sys
-import time
 
 import torch
 
+from benchmarks.timing import clock
 from catalog.anatomy import forest, next_logprobs, view
 from catalog.attribution import head_vectors, lens, predicted, trace
 from catalog.interventions import head_scan
-from catalog.lm import load_lm
+from catalog.lm import load_lm, peak_memory_mb
 from catalog.neurons import neuron_scores, top_neurons
 from catalog.weights import resolve
 
@@ -36,18 +35,8 @@ PROMPTS = [
 ]
 
 
-def clock(run, repeat: int = 3):
-    """Median seconds and the last result."""
-    seconds = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        result = run()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds), result
-
-
 def say(what: str, seconds: float, note: str = "") -> None:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_memory_mb() / 1024
     print(f"{what:<64} {seconds:9.3f} s   peak {peak:5.2f} GiB   {note}", flush=True)
 
 
@@ -120,20 +109,20 @@ def main() -> None:
     )
 
     top_neurons(v, run, read, 0, target, 10)
-    a, top = clock(lambda: top_neurons(v, run, read, 0, target, 100))
+    a, top = clock(lambda: top_neurons(v, run, read, 0, target, 100), 3, statistics.median)
     say("(a) certified top-100 over all neurons", a, f"{top.evaluated} scored exactly, {top.certified} certified")
     peer = transformer_lens(args.model, model, tokenizer, target)
     if peer is None:
         print("(c) TransformerLens is not installed: pip install 'transformer-lens>=4'")
     else:
-        c, attribution = clock(peer)
+        c, attribution = clock(peer, 3, statistics.median)
         say("(c) TransformerLens: direct logit attribution of all neurons", c, f"{c / a:.1f} x (a); no softmax, so another score")
         shared = set(attribution.topk(100).indices.tolist()) & set((top.layer * v.n_ffn + top.index).tolist())
         print(f"    its top 100 shares {len(shared)} neurons with the exact top 100")
         del peer, attribution
-    e, exact = clock(lambda: neuron_scores(v, run, read, torch.tensor([target]), layers), 1)
+    e, exact = clock(lambda: neuron_scores(v, run, read, torch.tensor([target]), layers))
     say(f"(a) exact scores of all neurons{part}", e * scale)
-    b, scores = clock(lambda: direct(v, run, read, target, layers), 1)
+    b, scores = clock(lambda: direct(v, run, read, target, layers))
     say(
         f"(b) the definition, one softmax a neuron{part}", b * scale, f"{b * scale / a:.0f} x certified top-100, {b / e:.2f} x all exact"
     )
@@ -143,9 +132,9 @@ def main() -> None:
     prompts = [tokenizer(p).input_ids for p in PROMPTS[:8]]
     heads = [(round(i * (v.n_layers - 1) / (args.heads - 1)), i % v.n_heads) for i in range(args.heads)]
     every = v.n_layers * v.n_heads
-    h, found = clock(lambda: head_scan(v, prompts, lambda logp, group: logp.amax(-1)), 1)
+    h, found = clock(lambda: head_scan(v, prompts, lambda logp, group: logp.amax(-1)))
     say(f"(d) head scan here, {every} heads x {len(prompts)} prompts", h)
-    d, copies = clock(lambda: deep_copies(v, prompts, heads), 1)
+    d, copies = clock(lambda: deep_copies(v, prompts, heads))
     d *= every / len(heads)
     say(f"(d) deep copy and zero (from {len(heads)} heads)", d, f"{d / h:.1f} x the head scan")
     deviation = max((copies[i].amax(-1) - found[layer * v.n_heads + j]).abs().max().item() for i, (layer, j) in enumerate(heads))
@@ -166,7 +155,7 @@ def main() -> None:
         for name, logits in (("final residual", final), ("sum of layers", total), ("sum of heads and neurons", finest)):
             print(f"{name}: logits within {(logits - whole).abs().max():.1e} of the model's, {len(prompts)} prompts")
         print(f"prefix forest: within {(next_logprobs(v, prompts) - whole.log_softmax(-1)).abs().max():.1e}")
-        t, exact = clock(lambda: neuron_scores(v, run, read, targets, layers), 1)
+        t, exact = clock(lambda: neuron_scores(v, run, read, targets, layers))
         say(f"brute force for {len(prompts)} prompts{part}", t)
         same, extra = {10: 0, 100: 0, 300: 0}, {10: [], 100: [], 300: []}
         chosen = torch.zeros(v.n_layers, dtype=torch.bool).index_fill_(0, torch.tensor(layers), True)

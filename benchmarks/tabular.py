@@ -17,12 +17,12 @@ import argparse
 import contextlib
 import io
 import sys
-import time
 
 import numpy as np
 import polars as pl
 import torch
 
+from benchmarks.timing import clock
 from catalog.adapters import saved_lora
 from catalog.lm import load_lm, set_seed
 from catalog.params import profile_params
@@ -31,16 +31,6 @@ from stages.harmonic.distances import coded_together, nearest
 from stages.harmonic.sample import Bench, adapter, requests
 from stages.harmonic.settings import Params
 from stages.harmonic.tables import learn
-
-
-def clock(run, repeat: int = 1):
-    """Least seconds of some runs, and the last result."""
-    seconds = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        found = run()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds), found
 
 
 def table(rows: int, seed: int) -> pl.DataFrame:

@@ -39,6 +39,7 @@ import peft
 import torch
 import transformers
 
+from benchmarks.timing import clock, fastest, ratio, spread
 from catalog.adapters import upper_layers
 from catalog.lm import load_lm, pick_dtype
 from catalog.packing import grouped, order
@@ -126,12 +127,6 @@ def timed() -> Iterator[Ends]:
 def a_step(ends: Ends) -> float:
     """Mean seconds of the steps after the first."""
     return (ends.at[-1] - ends.at[0]) / (len(ends.at) - 1)
-
-
-def clock(run: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    found = run()
-    return time.perf_counter() - start, found
 
 
 def ours(b: Bench, model: Any, examples: Sequence[Any], m: Method | None, collate: Callable | None) -> tuple[float, Run]:
@@ -248,27 +243,11 @@ def check_tokens(b: Bench, data: Any) -> str:
 # --- the report --------------------------------------------------------------------------------------------------------------
 
 
-def spread(values: Sequence[float], unit: str = "") -> str:
-    return f"{statistics.median(values):.3f}{unit} ({min(values):.3f} to {max(values):.3f})"
-
-
-def ratio(what: str, a: Sequence[float], b: Sequence[float], most: float | None = None) -> None:
-    found = [x / y for x, y in zip(a, b, strict=True)]
-    verdict = "" if most is None else f"   at most {most:g}: {'holds' if statistics.median(found) <= most else 'DOES NOT HOLD'}"
-    print(f"    {what:<58} {spread(found)}{verdict}")
-
-
 def compare(names: Sequence[str], times: dict[str, list[float]]) -> None:
     """Print what a step costs against others, of the methods that were timed."""
     for one, other, most in ((SEPO, SIMPO, 0.95), (SEPO, LIVE, 0.75), (CACHED, LIVE, None)):
         if {one, other} <= set(names):
             ratio(f"{one} over {other}", times[one], times[other], most)
-
-
-def fastest(what: str, tried: dict[str, float]) -> str:
-    best = min(tried, key=tried.__getitem__)
-    print(f"{what}: {best}   [{', '.join(f'{name} {seconds:.2f} s' for name, seconds in tried.items())}]", flush=True)
-    return best
 
 
 def whole_cost(b: Bench, times: dict[str, list[float]], pieces: dict[str, list[float]], steps: int) -> None:

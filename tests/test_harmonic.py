@@ -335,6 +335,10 @@ def test_parameters_that_do_not_fit_together_stop_before_any_work():
         broken = dataclasses.replace(params, sample=more)
         with pytest.raises(CatalogError, match=message):
             sample.check_samplers(broken)
+    for method in ("nobody", "harmonic free"):  # unknown, and not constrained
+        broken = dataclasses.replace(params, sample=dataclasses.replace(params.sample, same_method=method))
+        with pytest.raises(CatalogError, match=f"same_method '{method}' is no constrained sampler"):
+            sample.check_samplers(broken)
     for profile in ("small", "full"):
         every = profile_params(Params, "harmonic", profile)
         sample.check_samplers(every)

@@ -115,9 +115,7 @@ def _pairs(pairs: pl.DataFrame, p: Data, splits: Mapping[str, str]) -> pl.DataFr
     """The pairs that ``p.pairs`` asks for, in its order, with their splits."""
     found = []
     for kind in p.pairs:
-        source, target = pair_levels(kind)
-        if not {source, target} <= set(p.levels):
-            raise CatalogError(f"The pair {kind!r} must be two of the levels {', '.join(p.levels)} with -> between them.")
+        source, target = pair_levels(kind, p.levels)
         part = pairs.filter((pl.col("source_level") == source) & (pl.col("target_level") == target))
         if part.is_empty():
             raise CatalogError(f"The corpus {p.corpus} has no pair {kind}; choose others in simdoc's parameters.")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from catalog.errors import CatalogError
 
 
-def pair_levels(pair: str) -> tuple[str, str]:
+def pair_levels(pair: str, among: Sequence[str] | None = None) -> tuple[str, str]:
     """Source and target level of "advanced->elementary".
 
     Raises:
-        CatalogError: it is not two levels with ``->`` between them.
+        CatalogError: it is not two levels, of those in ``among`` where they are given, with ``->`` between them.
     """
     levels = tuple(part.strip() for part in pair.split("->"))
-    if len(levels) != 2 or not all(levels):
-        raise CatalogError(f"The pair {pair!r} must be two levels with -> between them.")
+    if len(levels) != 2 or not all(levels) or (among is not None and not set(levels) <= set(among)):
+        what = "levels" if among is None else f"of the levels {', '.join(among)}"
+        raise CatalogError(f"The pair {pair!r} must be two {what} with -> between them.")
     return levels
 
 
