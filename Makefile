@@ -8,7 +8,7 @@ export PATH := $(BIN):$(PATH)
 
 repro: .venv/installed  ## run the pipeline of the profile in params.yaml, then print a summary
 	dvc repro
-	python -m catalog.summary
+	python -m catalog.database.summary
 
 app: .venv/installed  ## show the catalog; built from the results in git if it is absent, without running or downloading a model
 	test -f catalog.duckdb || dvc repro -s catalog
@@ -23,7 +23,7 @@ browser-test: .venv/browser  ## the app in a real headless Chromium
 	python -m pytest -q tests_browser
 
 lint: .venv/installed
-	ruff check .
+	ruff check . && ruff format --check .
 
 clean:  ## remove the environment; results and the DVC cache stay
 	rm -rf .venv

@@ -9,7 +9,7 @@ import duckdb
 import streamlit as st
 
 from app_lib import data, limited_sql, ui
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 
 LOGO = Path(__file__).resolve().parent / "docs" / "images" / "logo.svg"
 

@@ -92,7 +92,6 @@ def file_table(rows: list[dict[str, Any]], table: str, name: str) -> None:
 def sensitive(card: str, systems: list[str]) -> bool:
     """Return whether a card, or the card of one of the systems, has the flag `sensitive: true`."""
     cards = [card] + [
-        row["card"]
-        for row in data.records("SELECT card FROM systems WHERE list_contains($names, system)", {"names": systems})
+        row["card"] for row in data.records("SELECT card FROM systems WHERE list_contains($names, system)", {"names": systems})
     ]
     return any(ui.front_matter(text).get("sensitive") is True for text in cards)

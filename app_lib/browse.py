@@ -61,8 +61,7 @@ def _filter(schema: str, name: str, kept: str, conditions: list[str], params: di
     if column is not None:
         named = data.quote(column)
         found = data.table(
-            f"SELECT {named}, count(*) {kept} AND {named} IS NOT NULL "
-            f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {MOST_CHOICES}",
+            f"SELECT {named}, count(*) {kept} AND {named} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {MOST_CHOICES}",
             params,
         )
         choices = found.to_series(0).to_list()

@@ -40,9 +40,7 @@ def ledger(rows: list[dict[str, Any]]) -> dict[str, Any]:
                 "legend": {"title": None, "orient": "bottom", "symbolSize": 140},
                 "scale": {"domain": list(HOLDS_COLORS), "range": list(HOLDS_COLORS.values())},
             },
-            "tooltip": [
-                {"field": name} for name in ("system", "claim", "state", "profile", "paper", "ours", "baseline")
-            ],
+            "tooltip": [{"field": name} for name in ("system", "claim", "state", "profile", "paper", "ours", "baseline")],
         },
     }
 
@@ -108,9 +106,7 @@ def three_values(
     }
 
 
-def ranking(
-    rows: list[dict[str, Any]], title: str, lower_is_better: bool, domain: tuple[float, float]
-) -> dict[str, Any]:
+def ranking(rows: list[dict[str, Any]], title: str, lower_is_better: bool, domain: tuple[float, float]) -> dict[str, Any]:
     """Horizontal bars of one benchmark with their intervals, the best first and solid.
 
     Args:

@@ -32,14 +32,10 @@ def figures(claim: dict[str, Any]) -> None:
     ]
     if all(value is None for _, _, value in values):
         return
-    words = [
-        f":{color}-badge[{name} **{ui.esc(ui.number(value))}**]" for name, color, value in values if value is not None
-    ]
+    words = [f":{color}-badge[{name} **{ui.esc(ui.number(value))}**]" for name, color, value in values if value is not None]
     title = (claim["display_name"] or claim["metric"]) + (f", {claim['unit']}" if claim["unit"] else "")
     st.vega_lite_chart(
-        charts.three_values(
-            claim["reported"], claim["ours"], claim["baseline"], claim["min_value"], claim["max_value"], title
-        ),
+        charts.three_values(claim["reported"], claim["ours"], claim["baseline"], claim["min_value"], claim["max_value"], title),
         alt=", ".join(f"{name} {ui.number(value)}" for name, _, value in values),
     )
     st.markdown(" ".join(words))

@@ -17,9 +17,9 @@ import duckdb
 import polars as pl
 import streamlit as st
 
-from catalog.db import connect
-from catalog.errors import CatalogError
-from catalog.params import ROOT
+from catalog.base.errors import CatalogError
+from catalog.base.params import ROOT
+from catalog.database.db import connect
 
 BUILD_COMMAND = "dvc repro -s catalog"
 
@@ -130,9 +130,7 @@ def table(sql: str, params: dict[str, Any] | None = None) -> pl.DataFrame:
         with cursor() as own:
             return own.sql(sql, params=params).pl()
     except (duckdb.CatalogException, duckdb.BinderException):
-        raise CatalogError(
-            f"This catalog lacks a table or a column that the app reads: build it again with `{BUILD_COMMAND}`."
-        ) from None
+        raise CatalogError(f"This catalog lacks a table or a column that the app reads: build it again with `{BUILD_COMMAND}`.") from None
 
 
 def records(sql: str, params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
@@ -154,8 +152,7 @@ def quote(name: str) -> str:
 def column_help(schema: str, name: str) -> dict[str, str]:
     """Return the comment of each column of a table or view: column -> comment."""
     rows = records(
-        "SELECT column_name, comment FROM duckdb_columns() "
-        "WHERE schema_name = $schema AND table_name = $name AND comment IS NOT NULL",
+        "SELECT column_name, comment FROM duckdb_columns() WHERE schema_name = $schema AND table_name = $name AND comment IS NOT NULL",
         {"schema": schema, "name": name},
     )
     return {row["column_name"]: row["comment"] for row in rows}

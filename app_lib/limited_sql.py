@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from app_lib import data
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 
 MAX_ROWS = 5_000
 MAX_SECONDS = 10.0
@@ -43,9 +43,7 @@ def ask(sql: str, max_rows: int = MAX_ROWS, max_seconds: float = MAX_SECONDS) ->
     except duckdb.Error as error:
         raise CatalogError(one_line(error)) from None
     if len(kinds) != 1:
-        raise CatalogError(
-            "Write one statement: there is none here." if not kinds else "Write one statement at a time."
-        )
+        raise CatalogError("Write one statement: there is none here." if not kinds else "Write one statement at a time.")
     if kinds[0] not in _READING:
         raise CatalogError("Write a SELECT, DESCRIBE, SUMMARIZE, SHOW or EXPLAIN statement: the catalog is read only.")
     started = time.perf_counter()
@@ -77,11 +75,7 @@ def _frame(rows: pa.Table) -> pl.DataFrame:
     """Return `rows` with values as text where a table of the page cannot show their type (intervals, bytes)."""
     columns = []
     for name, column in zip(rows.column_names, rows.columns, strict=True):
-        if (
-            pa.types.is_interval(column.type)
-            or pa.types.is_binary(column.type)
-            or pa.types.is_large_binary(column.type)
-        ):
+        if pa.types.is_interval(column.type) or pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
             values = [None if value is None else str(value) for value in column.to_pylist()]
             columns.append(pl.Series(name, values, pl.String))
         else:

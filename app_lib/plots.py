@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from app_lib import data, ui
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 
 
 def find(path: str) -> Path:
@@ -33,9 +33,7 @@ def read_vega(path: Path) -> dict[str, Any]:
     try:
         spec = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise CatalogError(
-            f"The picture {path.name} is not JSON: write it again with `dvc repro` of its system."
-        ) from None
+        raise CatalogError(f"The picture {path.name} is not JSON: write it again with `dvc repro` of its system.") from None
     if not isinstance(spec, dict) or _has_url(spec):
         raise CatalogError(f"The picture {path.name} must be one Vega-Lite object that holds its own data.")
     return spec
@@ -62,9 +60,7 @@ def draw(plot: dict[str, Any]) -> None:
 
 def _stretches(spec: dict[str, Any]) -> bool:
     """Single and layered views without a width of their own may fill the column; joined views keep their own width."""
-    return not {"width", "facet", "repeat", "concat", "hconcat", "vconcat", "spec"} & set(
-        spec
-    ) and not _has_facet_channel(spec)
+    return not {"width", "facet", "repeat", "concat", "hconcat", "vconcat", "spec"} & set(spec) and not _has_facet_channel(spec)
 
 
 def _has_facet_channel(spec: dict[str, Any]) -> bool:

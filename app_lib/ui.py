@@ -8,7 +8,7 @@ import polars as pl
 import streamlit as st
 
 from app_lib import data
-from catalog.cards import parse_card
+from catalog.database.cards import parse_card
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&=@^])")
 _FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
@@ -99,9 +99,7 @@ def choose_profile(names: list[str], key: str) -> str | None:
     names = profiles_in_order(names)
     if len(names) < 2:
         return names[0] if names else None
-    return st.segmented_control(
-        "Profile", names, default=names[0], key=key, required=True, label_visibility="collapsed", width="stretch"
-    )
+    return st.segmented_control("Profile", names, default=names[0], key=key, required=True, label_visibility="collapsed", width="stretch")
 
 
 def choose_from_url(label: str, names: list[str], parameter: str, show: Callable[[str], str] = str) -> str | None:
@@ -168,8 +166,7 @@ def csv(rows: pl.DataFrame) -> bytes:
     """Return rows as UTF-8 CSV; text that a spreadsheet program would run as a formula gets a leading apostrophe."""
     nested = [name for name, kind in rows.schema.items() if kind.is_nested()]
     plain = rows.with_columns(
-        pl.Series(name, [None if value is None else str(value) for value in rows[name].to_list()], pl.String)
-        for name in nested
+        pl.Series(name, [None if value is None else str(value) for value in rows[name].to_list()], pl.String) for name in nested
     )
     texts = [name for name, kind in plain.schema.items() if kind == pl.String]
     risky = [

@@ -72,9 +72,7 @@ def pictures(rows: pl.DataFrame, metric: dict[str, Any]) -> None:
                     }
                     for row in panel.head(MOST_BARS).to_dicts()
                 ]
-                st.vega_lite_chart(
-                    charts.ranking(bars, title, bool(metric["lower_is_better"]), (low, high if high > low else low + 1))
-                )
+                st.vega_lite_chart(charts.ranking(bars, title, bool(metric["lower_is_better"]), (low, high if high > low else low + 1)))
                 if panel.height > MOST_BARS:
                     st.caption(f"{MOST_BARS} of {panel.height} rows; the others are in the table.")
     if len(panels) > MOST_PANELS:
@@ -97,9 +95,7 @@ for cell, label, column in zip(
         rows = choose(label, rows, column)
 ranking, table, best = st.tabs(["Rankings", "All rows", "Best of each benchmark"])
 shown = rows.select("rank", *BENCHMARK, "model", "method", "seed", "value", "ci_low", "ci_high", "n")
-help_texts = data.column_help("main", "results") | {
-    "rank": "1 is the best of its benchmark; empty where neither direction is better."
-}
+help_texts = data.column_help("main", "results") | {"rank": "1 is the best of its benchmark; empty where neither direction is better."}
 with ranking:
     pictures(rows, metric)
 with table:

@@ -51,9 +51,7 @@ def detail(name: str) -> None:
         ]
     )
     systems = assets.used_by("dataset", name)
-    files = data.records(
-        "SELECT * FROM dataset_files WHERE dataset = $n ORDER BY profile = 'full', profile, path", {"n": name}
-    )
+    files = data.records("SELECT * FROM dataset_files WHERE dataset = $n ORDER BY profile = 'full', profile, path", {"n": name})
     content, card = st.tabs(["Files and columns", "Card"])
     with content:
         assets.file_table(
@@ -89,10 +87,7 @@ def first_rows(file: dict[str, Any], sensitive: bool) -> None:
     if not rows:
         return
     texts = [
-        {
-            name: value if not isinstance(value, list | dict) else json.dumps(value, ensure_ascii=False)
-            for name, value in row.items()
-        }
+        {name: value if not isinstance(value, list | dict) else json.dumps(value, ensure_ascii=False) for name, value in row.items()}
         for row in rows
     ]
     shown = pl.DataFrame(texts, infer_schema_length=None, strict=False)

@@ -48,9 +48,7 @@ def detail(name: str) -> None:
         ]
     )
     assets.used_by("model", name)
-    files = data.records(
-        "SELECT * FROM model_files WHERE model = $n ORDER BY profile = 'full', profile, path", {"n": name}
-    )
+    files = data.records("SELECT * FROM model_files WHERE model = $n ORDER BY profile = 'full', profile, path", {"n": name})
     content, measured, card = st.tabs(["Files", "Results", "Card"])
     with content:
         assets.file_table(

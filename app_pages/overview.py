@@ -71,9 +71,7 @@ def card(system: dict[str, Any], own: list[dict[str, Any]], measured: list[str])
         st.space("stretch")
         with st.container(horizontal=True, gap="small", vertical_alignment="center"):
             for profile in ui.profiles_in_order([row["profile"] for row in main] or measured):
-                ui.holds_badge(
-                    next((row["holds"] for row in main if row["profile"] == profile), None), prefix=f"{profile}:"
-                )
+                ui.holds_badge(next((row["holds"] for row in main if row["profile"] == profile), None), prefix=f"{profile}:")
             if not measured:
                 st.badge("not run yet", color="gray", icon=":material/schedule:")
             st.space("stretch")

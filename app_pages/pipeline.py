@@ -11,9 +11,7 @@ if not stages:
     ui.nothing_measured("stages")
     st.stop()
 pairs = graph.edges(stages)
-systems = data.records(
-    "SELECT system, title FROM systems WHERE system IN (SELECT system FROM stages) ORDER BY sort_order, system"
-)
+systems = data.records("SELECT system, title FROM systems WHERE system IN (SELECT system FROM stages) ORDER BY sort_order, system")
 titles = {row["system"]: row["title"] for row in systems}
 names = {row["stage"] for row in stages}
 system = st.selectbox(
@@ -57,9 +55,7 @@ st.subheader("Stages", anchor=False)
 table = data.table('SELECT stage, system, "desc", in_lock, cmd FROM stages ORDER BY stage')
 table = table.filter(table["stage"].is_in(sorted(keep)))
 st.caption("Tick a stage to see its files.")
-choice = ui.frame(
-    table, data.column_help("main", "stages"), key="stage_table", on_select="rerun", selection_mode="single-row"
-)
+choice = ui.frame(table, data.column_help("main", "stages"), key="stage_table", on_select="rerun", selection_mode="single-row")
 ui.csv_button(table, "stages")
 for place in choice.selection.rows:
     row = next(row for row in stages if row["stage"] == table["stage"][place])

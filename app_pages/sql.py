@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app_lib import data, limited_sql, ui
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 
 START = "SELECT system, profile, claim, reported, ours, baseline, holds\nFROM claims\nORDER BY system, profile, claim"
 

@@ -68,9 +68,7 @@ def results_tab(system: str, profile: str | None) -> None:
     if rows:
         st.subheader("What the paper claims", anchor=False)
         claims.cards(rows)
-    pictures = data.records(
-        "SELECT * FROM plots WHERE system = $s AND profile = $p ORDER BY name", {"s": system, "p": profile}
-    )
+    pictures = data.records("SELECT * FROM plots WHERE system = $s AND profile = $p ORDER BY name", {"s": system, "p": profile})
     if pictures:
         st.subheader("Pictures", anchor=False)
         for start in range(0, len(pictures), 2):
@@ -108,9 +106,7 @@ def tables_tab(system: str, profile: str | None, sensitive: bool) -> None:
 def own_table(system: str, profile: str | None, texts: dict[str, str]) -> None:
     """Draw one of the system's own tables, which are given as name -> description."""
     names = list(texts)
-    name = st.pills(
-        "Table", names, default=names[0], key=f"table_{system}", label_visibility="collapsed", required=True
-    )
+    name = st.pills("Table", names, default=names[0], key=f"table_{system}", label_visibility="collapsed", required=True)
     st.caption(ui.esc(texts[name]))
     browse.browse(system, name, {"profile": profile})
 

@@ -20,12 +20,12 @@ import sys
 import torch
 
 from benchmarks.timing import clock
-from catalog.anatomy import forest, next_logprobs, view
-from catalog.attribution import head_vectors, lens, predicted, trace
-from catalog.interventions import head_scan
-from catalog.lm import load_lm, peak_memory_mb
-from catalog.neurons import neuron_scores, top_neurons
-from catalog.weights import resolve
+from catalog.inside.anatomy import forest, next_logprobs, view
+from catalog.inside.attribution import head_vectors, lens, predicted, trace
+from catalog.inside.interventions import head_scan
+from catalog.inside.neurons import neuron_scores, top_neurons
+from catalog.models.lm import load_lm, peak_memory_mb
+from catalog.models.weights import resolve
 
 PROMPT = "The sum of 34 and 25 is "
 PROMPTS = [
@@ -123,9 +123,7 @@ def main() -> None:
     e, exact = clock(lambda: neuron_scores(v, run, read, torch.tensor([target]), layers))
     say(f"(a) exact scores of all neurons{part}", e * scale)
     b, scores = clock(lambda: direct(v, run, read, target, layers))
-    say(
-        f"(b) the definition, one softmax a neuron{part}", b * scale, f"{b * scale / a:.0f} x certified top-100, {b / e:.2f} x all exact"
-    )
+    say(f"(b) the definition, one softmax a neuron{part}", b * scale, f"{b * scale / a:.0f} x certified top-100, {b / e:.2f} x all exact")
     print(f"    largest deviation of exact scores from the definition: {(scores - exact[0]).abs().max():.2e} nats")
     del scores, exact
 

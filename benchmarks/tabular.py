@@ -23,9 +23,9 @@ import polars as pl
 import torch
 
 from benchmarks.timing import clock
-from catalog.adapters import saved_lora
-from catalog.lm import load_lm, set_seed
-from catalog.params import profile_params
+from catalog.base.params import profile_params
+from catalog.models.lm import load_lm, set_seed
+from catalog.training.adapters import saved_lora
 from stages.harmonic.decode import sample_rows
 from stages.harmonic.distances import coded_together, nearest
 from stages.harmonic.sample import Bench, adapter, requests
@@ -113,7 +113,7 @@ def stop_after(model, batches: int) -> list[int]:
 
 
 def bench_weights(params: Params):
-    from catalog.weights import resolve
+    from catalog.models.weights import resolve
 
     return resolve(params.train.model)
 

@@ -7,7 +7,8 @@ TRL is no dependency. It is installed into a folder of its own, where what this 
 
     pip install --target FOLDER --no-deps trl==1.16.0 datasets dill multiprocess xxhash
 
-(a) Seconds a step of each method with a LoRA on all linear modules of all layers (nothing is left out of a step as `catalog.tail` would),
+(a) Seconds a step of each method with a LoRA on all linear modules of all layers (nothing is left out of a step as
+`catalog.training.tail` would),
 and the whole cost of SePO, with its oracle and its scores, beside that of DPO for the same number of steps of the policy; then the step as
 profile small takes it, with the LoRA on the upper layers and what the others say computed before. (b) TRL on the same weights, LoRA,
 batches in the same order, optimiser and first random numbers; its token ids must be those here, and the losses of both are compared. TRL
@@ -40,11 +41,12 @@ import torch
 import transformers
 
 from benchmarks.timing import clock, fastest, ratio, spread
-from catalog.adapters import upper_layers
-from catalog.lm import load_lm, pick_dtype
-from catalog.packing import grouped, order
-from catalog.pairs import SIDES, pair_collate, sides
-from catalog.training import Run, Settings, lora, train
+from catalog.models.lm import load_lm, pick_dtype
+from catalog.training.adapters import lora, upper_layers
+from catalog.training.packing import grouped, order
+from catalog.training.pairs import SIDES, pair_collate, sides
+from catalog.training.settings import Settings
+from catalog.training.train import Run, train
 from stages.sepo.method import labels_of, loss_of
 from stages.sepo.oracle import with_reference
 from stages.sepo.scoring import token_log_probs

@@ -1,5 +1,1 @@
-"""Plain functions shared by the systems: parameters, files, assets, results, cards, the database, language models.
-
-Importing this package imports neither torch nor transformers. Of its modules these do: `adapters`, `anatomy`, `attribution`,
-`checkpoints`, `inference`, `interventions`, `lm`, `losses`, `neurons`, `training`.
-"""
+"""Plain functions that the systems share, in rooms that import only downwards; each room says who may import it."""

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from catalog import gguf
-from catalog.errors import CatalogError, run
-from catalog.io import atomic_dir, write_json, write_text
-from catalog.params import ROOT, load
-from catalog.tokenizer_json import tokenizer_files
+from catalog.assets import gguf
+from catalog.assets.tokenizer_json import tokenizer_files
+from catalog.base.errors import CatalogError, run
+from catalog.base.io import atomic_dir, write_json, write_text
+from catalog.base.params import ROOT, load
 
 # GGUF name -> transformers name; "{}" is the layer.
 GLOBAL_NAMES = {
@@ -73,9 +73,7 @@ def convert(source: Path, dest: Path, *, tie_word_embeddings: bool) -> None:
     metadata, tensors = gguf.read(source)
     name = metadata.get("general.architecture")
     if name not in FAMILIES:
-        raise CatalogError(
-            f"{source.name} is of the architecture {name!r}; only {' and '.join(FAMILIES)} can be converted."
-        )
+        raise CatalogError(f"{source.name} is of the architecture {name!r}; only {' and '.join(FAMILIES)} can be converted.")
     tied = tie_word_embeddings or "output.weight" not in tensors
     try:
         config = model_config(metadata, FAMILIES[name], tied)
@@ -136,9 +134,7 @@ def tensor_names(tensors: dict[str, gguf.Tensor], family: Family, config: dict[s
     missing, unknown = sorted(names.keys() - tensors.keys() - optional), sorted(tensors.keys() - names.keys())
     if missing or unknown:
         first = f"lacks the tensor {missing[0]}" if missing else f"has the unknown tensor {unknown[0]}"
-        raise CatalogError(
-            f"{file} {first}, so it is no plain {config['model_type']} model; use another GGUF file of it."
-        )
+        raise CatalogError(f"{file} {first}, so it is no plain {config['model_type']} model; use another GGUF file of it.")
     return dict(sorted((ours, theirs) for theirs, ours in names.items() if theirs not in optional))
 
 
@@ -189,9 +185,7 @@ def main(model: str) -> None:
         raise CatalogError(f"params.yaml declares no model {model!r} under models.")
     asset = (params.get("assets") or {}).get(spec.get("asset"))
     if asset is None:
-        raise CatalogError(
-            f"Model {model} needs the asset {spec.get('asset')!r}, which params.yaml does not declare under assets."
-        )
+        raise CatalogError(f"Model {model} needs the asset {spec.get('asset')!r}, which params.yaml does not declare under assets.")
     source = ROOT / "data" / "assets" / spec["asset"] / asset["file"]
     if not source.exists():
         raise CatalogError(f"{source.relative_to(ROOT)} does not exist; run `dvc repro fetch@{spec['asset']}` first.")

@@ -5,8 +5,9 @@ Reads nothing of `data/` and `models/` but the cards, so it also runs in a fresh
 
 import contextlib
 
-from catalog import db, export, params
-from catalog.errors import run
+from catalog.base import params
+from catalog.base.errors import run
+from catalog.database import db, export
 
 
 def main() -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from catalog.assets import fetch
-from catalog.errors import CatalogError, run
-from catalog.params import ROOT, load, system_file
+from catalog.assets.fetch import fetch
+from catalog.base.errors import CatalogError, run
+from catalog.base.params import ROOT, load, system_file
 
 
 def used_by(params: dict[str, Any], asset: str) -> list[str]:
@@ -36,9 +36,7 @@ def main(asset: str) -> None:
     params = load()
     declared = params.get("assets") or {}
     if asset not in declared:
-        raise CatalogError(
-            f"params.yaml declares no asset {asset!r} under assets; it has {', '.join(declared) or 'none'}."
-        )
+        raise CatalogError(f"params.yaml declares no asset {asset!r} under assets; it has {', '.join(declared) or 'none'}.")
     try:
         fetch(asset, declared[asset], ROOT / "data" / "assets" / asset)
     except CatalogError as error:

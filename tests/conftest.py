@@ -13,7 +13,7 @@ import pytest
 # Tiny models: threads cost more than they bring, and on a busy machine far more. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from catalog import db  # noqa: E402
+from catalog.database import db  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,8 @@ from pathlib import Path
 import demo_texts
 import polars as pl
 
-from catalog import io, results
+from catalog.base import io
+from catalog.report import results
 
 
 def make(root: Path) -> Path:
@@ -45,19 +46,13 @@ def _heads(root: Path, profile: str, accuracy: float, drop: float) -> None:
     """Reports of demo_heads: the main claim holds at profile small and fails at full."""
     place = (profile, "head_ablation", "demo_sums", "demo_base")
     rows = [
-        results.row(
-            "demo_heads", *place, "none", "accuracy", accuracy, ci=results.wilson(round(accuracy * 20), 20), n=20
-        ),
+        results.row("demo_heads", *place, "none", "accuracy", accuracy, ci=results.wilson(round(accuracy * 20), 20), n=20),
         results.row("demo_heads", *place, "top heads", "accuracy_drop_rel", drop, ci=(drop - 0.05, drop + 0.05), n=20),
         results.row("demo_heads", *place, "random heads", "accuracy_drop_rel", 0.02, n=20),
     ]
     results.write_results(rows, "demo_heads", profile, root=root)
     heads = pl.DataFrame(
-        [
-            {"layer": layer, "head": head, "drop": drop if (layer, head) == (1, 2) else 0.01}
-            for layer in range(3)
-            for head in range(4)
-        ]
+        [{"layer": layer, "head": head, "drop": drop if (layer, head) == (1, 2) else 0.01} for layer in range(3) for head in range(4)]
     )
     results.write_table(heads, "demo_heads", profile, "heads", ["layer", "head"], root=root)
     spec = {

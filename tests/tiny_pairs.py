@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from catalog import pairs as pairing
+from catalog.training import pairs as pairing
 from stages.sepo import method
 from stages.sepo.settings import Method
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from catalog.training import Settings
+from catalog.training.settings import Settings
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 VOCABULARY = 60
 LORA = Settings(
     steps=8,

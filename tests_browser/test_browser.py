@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from serving import browser, served
 
-from catalog import db
+from catalog.database import db
 
 expect.set_options(timeout=30_000)  # a busy machine draws late
 FIRST_PAGE_SECONDS = 5.0  # about 1 s on an idle machine; the rest is for a busy one

@@ -10,9 +10,9 @@ import random
 
 import polars as pl
 
-from catalog.errors import run
-from catalog.io import write_parquet
-from catalog.params import ROOT, profile_params
+from catalog.base.errors import run
+from catalog.base.io import write_parquet
+from catalog.base.params import ROOT, profile_params
 from stages._template.settings import Data, Params
 
 SYSTEM = "_template"

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"  # Shannon's 27 symbols: the letters and the space
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from catalog.anatomy import View
-from catalog.attribution import Lens, Trace, head_position_vectors, head_vectors, output_value, top_tokens
+from catalog.inside.anatomy import View
+from catalog.inside.attribution import Lens, Trace, head_position_vectors, head_vectors, output_value, top_tokens
 from stages.arithmetic.method import Neuron, lowest, pe_dag
 
 

@@ -16,9 +16,9 @@ import random
 
 import polars as pl
 
-from catalog.errors import run
-from catalog.io import write_parquet
-from catalog.params import ROOT, profile_params
+from catalog.base.errors import run
+from catalog.base.io import write_parquet
+from catalog.base.params import ROOT, profile_params
 from stages.arithmetic.settings import Data, Params
 
 OPERATIONS = {"+": ("sum", "plus"), "-": ("difference", "minus"), "*": ("product", "times"), "/": ("ratio", "divided by")}

@@ -12,15 +12,15 @@ import time
 import polars as pl
 import torch
 
-from catalog.anatomy import View, forest, forests, next_logprobs, view
-from catalog.attribution import Lens, Trace, lens, predicted, top_tokens, trace
-from catalog.errors import CatalogError, run
-from catalog.interventions import head_scan, random_neurons, scale_heads
-from catalog.io import atomic_dir, write_json, write_parquet, write_safetensors
-from catalog.lm import load_lm, peak_memory_mb, require_full
-from catalog.neurons import Top, bases, comparative_neurons, geometry, likely_tokens
-from catalog.params import ROOT, profile_params
-from catalog.progress import progress
+from catalog.base.errors import CatalogError, run
+from catalog.base.io import atomic_dir, write_json, write_parquet, write_safetensors
+from catalog.base.params import ROOT, profile_params
+from catalog.base.progress import progress
+from catalog.inside.anatomy import View, forest, forests, next_logprobs, view
+from catalog.inside.attribution import Lens, Trace, lens, predicted, top_tokens, trace
+from catalog.inside.interventions import head_scan, random_neurons, scale_heads
+from catalog.inside.neurons import Top, bases, comparative_neurons, geometry, likely_tokens
+from catalog.models.lm import load_lm, peak_memory_mb, require_full
 from stages.arithmetic.chain import chain
 from stages.arithmetic.dataset import compute, pairs, render
 from stages.arithmetic.method import Case, Neuron, at_least, concept, hidden_counts, mask_out, masked_runs, verify_case

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import polars as pl
 
-from catalog.errors import run
-from catalog.io import read_json, write_json
-from catalog.params import ROOT, profile_params
-from catalog.results import (
+from catalog.base.errors import run
+from catalog.base.io import read_json, write_json
+from catalog.base.params import ROOT, profile_params
+from catalog.report.results import (
     bootstrap,
     describe_dataset,
     describe_model,

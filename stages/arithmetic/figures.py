@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from catalog.vega import OTHER, OWN, RULE, field, plain, spec
+from catalog.report.vega import OTHER, OWN, RULE, field, plain, spec
 
 
 def heatmap(table: pl.DataFrame, model: str) -> dict:

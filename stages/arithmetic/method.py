@@ -1,7 +1,7 @@
 """Comparative Neuron Analysis and its checks (arXiv 2409.14144).
 
 CNA compares two forward passes of one prompt, here the model and the model with one head zeroed, and ranks FFN neurons by how much
-of their log-probability increase is lost: ``delta = Imp - Imp'`` (§4; `catalog.attribution.comparative_neurons`). The set is checked
+of their log-probability increase is lost: ``delta = Imp - Imp'`` (§4; `catalog.inside.attribution.comparative_neurons`). The set is checked
 by intervention (§4.3): *mask* zeroes it, *keep* zeroes every other FFN neuron of the deep layers, *coef* asks how much of its
 coefficients the head carried, *lowest* zeroes its lowest-layer member and watches the rest. Each has a random set of the
 same size, drawn from the same layers, as control.
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from catalog.anatomy import View, embed, forest, logits_at, run_blocks
-from catalog.attribution import Lens
-from catalog.interventions import scaled_inputs
+from catalog.inside.anatomy import View, embed, forest, logits_at, run_blocks
+from catalog.inside.attribution import Lens
+from catalog.inside.interventions import scaled_inputs
 
 Neuron = tuple[int, int]
 

@@ -17,15 +17,20 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from catalog.anatomy import Forest, View, embed, finish_blocks, forest, forests, logits_at, run_blocks, view
-from catalog.attribution import Trace, lens, predicted, trace
-from catalog.errors import CatalogError, run
-from catalog.interventions import pruned, random_neurons
-from catalog.io import atomic_dir, read_json, write_json, write_parquet
-from catalog.lm import load_lm, require_full
-from catalog.neurons import bases, comparative_neurons, geometry, likely_tokens
-from catalog.params import ROOT, profile_params
-from catalog.training import Settings, checkpoint_folder, encode, finish, is_main, lora, lower_once, save_lora, train_once
+from catalog.base.errors import CatalogError, run
+from catalog.base.io import atomic_dir, read_json, write_json, write_parquet
+from catalog.base.params import ROOT, profile_params
+from catalog.inside.anatomy import Forest, View, embed, finish_blocks, forest, forests, logits_at, run_blocks, view
+from catalog.inside.attribution import Trace, lens, predicted, trace
+from catalog.inside.interventions import pruned, random_neurons
+from catalog.inside.neurons import bases, comparative_neurons, geometry, likely_tokens
+from catalog.models.lm import load_lm, require_full
+from catalog.training.adapters import lora, save_lora
+from catalog.training.checkpoints import checkpoint_folder, finish, is_main
+from catalog.training.packing import encode
+from catalog.training.settings import Settings
+from catalog.training.tail import lower_once
+from catalog.training.train import train_once
 from stages.arithmetic.method import Neuron
 from stages.arithmetic.settings import Params, Train
 

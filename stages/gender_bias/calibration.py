@@ -30,10 +30,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from catalog.anatomy import view
-from catalog.intervals import bootstrap, wilson
-from catalog.interventions import random_neurons
-from catalog.patch import patched
+from catalog.inside.anatomy import view
+from catalog.inside.interventions import random_neurons
+from catalog.inside.patch import patched
+from catalog.report.intervals import bootstrap, wilson
 from stages.gender_bias.locate import Selection, find, locate_prompts, selections, weighed
 from stages.gender_bias.measure import Bench, bench
 from stages.gender_bias.method import top

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import polars as pl
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 from stages.gender_bias.settings import Data
 
 SETS = {"MMLU": "MMLU/test.jsonl", "CommonsenseQA": "CommonsenseQA/validation.jsonl", "PIQA": "PIQA/validation.jsonl"}

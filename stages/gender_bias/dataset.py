@@ -23,9 +23,9 @@ from pathlib import Path
 
 import polars as pl
 
-from catalog.errors import CatalogError, run
-from catalog.io import atomic_dir, write_json, write_parquet
-from catalog.params import ROOT, profile_params
+from catalog.base.errors import CatalogError, run
+from catalog.base.io import atomic_dir, write_json, write_parquet
+from catalog.base.params import ROOT, profile_params
 from stages.gender_bias import capability
 from stages.gender_bias.settings import Data, Params
 

@@ -14,14 +14,14 @@ from contextlib import contextmanager, nullcontext
 import polars as pl
 import torch
 
-from catalog.adapters import save_model, saved_lora
-from catalog.anatomy import view
-from catalog.errors import CatalogError, run
-from catalog.interventions import random_neurons
-from catalog.io import atomic_dir, write_json, write_parquet
-from catalog.lm import load_lm, require_full
-from catalog.params import ROOT, profile_params
-from catalog.patch import make_patch, patched, save_patch
+from catalog.base.errors import CatalogError, run
+from catalog.base.io import atomic_dir, write_json, write_parquet
+from catalog.base.params import ROOT, profile_params
+from catalog.inside.anatomy import view
+from catalog.inside.interventions import random_neurons
+from catalog.inside.patch import make_patch, patched, save_patch
+from catalog.models.lm import load_lm, require_full
+from catalog.training.adapters import save_model, saved_lora
 from stages.gender_bias.calibration import calibrate
 from stages.gender_bias.locate import Selection, cards, find, hierarchy, locate_prompts, part, selections, weighed
 from stages.gender_bias.measure import Bench, bench, choices, load, reverse

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from catalog.vega import OTHER, OWN, RULE, field, spec
+from catalog.report.vega import OTHER, OWN, RULE, field, spec
 
 RAW = "words factual neutral choice arithmetic reverse neurons hierarchy proto_a calibration calibration_edit".split()
 

@@ -11,11 +11,11 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from catalog.anatomy import forest
-from catalog.attribution import lens, top_tokens, trace
-from catalog.interventions import random_neurons, scale_neurons
-from catalog.patch import patched
-from catalog.progress import progress
+from catalog.base.progress import progress
+from catalog.inside.anatomy import forest
+from catalog.inside.attribution import lens, top_tokens, trace
+from catalog.inside.interventions import random_neurons, scale_neurons
+from catalog.inside.patch import patched
 from stages.gender_bias.measure import Targets
 from stages.gender_bias.method import (
     Neuron,

@@ -12,10 +12,10 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from catalog.anatomy import View, view
-from catalog.errors import CatalogError
-from catalog.inference import log_likelihood
-from catalog.lm import load_lm
+from catalog.base.errors import CatalogError
+from catalog.inside.anatomy import View, view
+from catalog.models.inference import log_likelihood
+from catalog.models.lm import load_lm
 from stages.gender_bias.scan import Probe, finish, probe
 
 

@@ -1,4 +1,4 @@
-"""Statistics of log-odds over words, in the form `catalog.intervals.bootstrap` takes: resamples along ``axis``."""
+"""Statistics of log-odds over words, in the form `catalog.report.intervals.bootstrap` takes: resamples along ``axis``."""
 
 from __future__ import annotations
 

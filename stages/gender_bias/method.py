@@ -1,7 +1,7 @@
 """Gender bias of a next-token prediction: measures, neuron scores, and the choice of neurons to edit (arXiv 2501.14457).
 
 For a prompt x whose next token names a gender, the bias is the log-odds ``d(x) = log p(man|x) - log p(woman|x)``, which is a
-difference of two logits. Reading the residual stream through the frozen final norm (`catalog.attribution`), an FFN neuron's share is
+difference of two logits. Reading the residual stream through the frozen final norm (`catalog.inside.attribution`), an FFN neuron's share is
 
     G_k(x) = Imp_k(man) - Imp_k(woman) = m_k(x) v_k . (A_man - A_woman),   A_w = W_U[w] g / sigma(x)
 
@@ -25,8 +25,8 @@ import torch
 from scipy.optimize import lsq_linear
 from torch import Tensor
 
-from catalog.anatomy import Forest, View, embed, run_blocks
-from catalog.attribution import Lens, Trace, attention_neurons
+from catalog.inside.anatomy import Forest, View, embed, run_blocks
+from catalog.inside.attribution import Lens, Trace, attention_neurons
 
 Neuron = tuple[int, int]
 LOG2 = math.log(2)

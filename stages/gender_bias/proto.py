@@ -10,11 +10,11 @@ from __future__ import annotations
 import polars as pl
 import torch
 
-from catalog.anatomy import forest
-from catalog.attribution import lens, trace
-from catalog.inference import log_likelihood
-from catalog.neurons import bases, comparative_neurons, geometry, likely_tokens
-from catalog.progress import progress
+from catalog.base.progress import progress
+from catalog.inside.anatomy import forest
+from catalog.inside.attribution import lens, trace
+from catalog.inside.neurons import bases, comparative_neurons, geometry, likely_tokens
+from catalog.models.inference import log_likelihood
 from stages.gender_bias.measure import inside
 from stages.gender_bias.method import Neuron
 

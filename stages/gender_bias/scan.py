@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from catalog.anatomy import Forest, View, embed, finish_blocks, forests, run_blocks
+from catalog.inside.anatomy import Forest, View, embed, finish_blocks, forests, run_blocks
 
 Neuron = tuple[int, int]
 

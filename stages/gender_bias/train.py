@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import polars as pl
 
-from catalog.errors import run
-from catalog.io import atomic_dir, write_json, write_parquet
-from catalog.lm import load_lm, require_full
-from catalog.params import ROOT, profile_params
-from catalog.training import Settings, checkpoint_folder, encode, finish, is_main, lora, save_lora, save_model, train
+from catalog.base.errors import run
+from catalog.base.io import atomic_dir, write_json, write_parquet
+from catalog.base.params import ROOT, profile_params
+from catalog.models.lm import load_lm, require_full
+from catalog.training.adapters import lora, save_lora, save_model
+from catalog.training.checkpoints import checkpoint_folder, finish, is_main
+from catalog.training.packing import encode
+from catalog.training.settings import Settings
+from catalog.training.train import train
 from stages.gender_bias.settings import Params, Train
 
 STAGE = "gender_bias_train"

@@ -23,7 +23,7 @@ import polars as pl
 from scipy.special import ndtri
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 from stages.harmonic.tables import COPY, Column, Schema
 
 LEAF = 5  # rows in a leaf at least (synthpop's minbucket): fewer would pass on single rows

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from catalog.errors import CatalogError, run
-from catalog.io import atomic_dir, write_json, write_parquet
-from catalog.params import ROOT, profile_params
+from catalog.base.errors import CatalogError, run
+from catalog.base.io import atomic_dir, write_json, write_parquet
+from catalog.base.params import ROOT, profile_params
 from stages.harmonic.distances import keep, neighbours
 from stages.harmonic.settings import Data, Params, Table
 from stages.harmonic.tables import Schema, learn, read_table, split, typed

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 from stages.harmonic.grammar import Value
 from stages.harmonic.serialise import Pieces
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 from stages.harmonic.tables import Coded, Schema, coded
 
 CELLS = 2**16  # of a block: half a megabyte of distances; blocks that leave the cache take up to four times as long

@@ -14,10 +14,10 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from catalog.errors import run
-from catalog.io import read_json, write_json
-from catalog.params import ROOT, profile_params
-from catalog.results import (
+from catalog.base.errors import run
+from catalog.base.io import read_json, write_json
+from catalog.base.params import ROOT, profile_params
+from catalog.report.results import (
     describe_dataset,
     describe_model,
     folder,
@@ -85,6 +85,7 @@ def private(part: pl.DataFrame, people: int) -> list[tuple]:
 def results(profile: str, t: Tables, found: dict[str, dict], benches: dict[str, Source], model: str) -> list[dict]:
     """Every headline number; see the module."""
     out = []
+
     def model_of(method: str) -> str:
         return model if method.split(" ")[0] in figures.LLM else "none"
 
@@ -136,8 +137,13 @@ def instructions(benches: dict[str, Source], examples: pl.DataFrame) -> pl.DataF
         near = benches[r["table"]].near
         rows.append(
             {
-                "table": r["table"], "generator": r["generator"], "train_rows": len(near), "kept_by_filter": int(near["kept"].sum()),
-                "same_label": float(near["same_label"].mean()), "examples": r["examples"], "tokens": r["tokens"],
+                "table": r["table"],
+                "generator": r["generator"],
+                "train_rows": len(near),
+                "kept_by_filter": int(near["kept"].sum()),
+                "same_label": float(near["same_label"].mean()),
+                "examples": r["examples"],
+                "tokens": r["tokens"],
                 "answer_tokens": r["answer_tokens"],
             }  # fmt: skip
         )

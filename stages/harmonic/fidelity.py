@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 from stages.harmonic.tables import Schema
 
 if TYPE_CHECKING:

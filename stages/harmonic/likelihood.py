@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from catalog.inference import log_likelihood
+from catalog.models.inference import log_likelihood
 from stages.harmonic.serialise import Instruction, Pieces, rows_of
 from stages.harmonic.settings import Generator
 from stages.harmonic.tables import Schema, Source

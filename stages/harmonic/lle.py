@@ -14,9 +14,12 @@ import numpy as np
 import polars as pl
 import torch
 
-from catalog.adapters import upper_layers
-from catalog.inference import generate, log_likelihood
-from catalog.training import Settings, encode, folded, lora, lower_once, train
+from catalog.models.inference import generate, log_likelihood
+from catalog.training.adapters import folded, lora, upper_layers
+from catalog.training.packing import encode
+from catalog.training.settings import Settings
+from catalog.training.tail import lower_once
+from catalog.training.train import train
 from stages.harmonic.serialise import question, rows_of
 from stages.harmonic.settings import Lle
 from stages.harmonic.tables import Schema

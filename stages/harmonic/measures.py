@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 
 METRICS = ("accuracy", "mcc", "weighted_f1", "macro_f1", "auc")
-_CELLS = 4_000_000  # values resampled at once, as in catalog.intervals
+_CELLS = 4_000_000  # values resampled at once, as in catalog.report.intervals
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ def measure(metric: str, found: Prediction, truth: np.ndarray, count: int, weigh
 def draws(utility: Utility, metric: str, classifiers: Sequence[str] | None = None, n_boot: int = 2000, seed: int = 0) -> np.ndarray:
     """Values (n_boot,) of a metric, or of its mean over several classifiers, in resamples of the test rows; NaN where undefined.
 
-    The resamples depend on the seed and the number of rows alone and are those of `catalog.intervals.bootstrap`, so draws of two tables
+    The resamples depend on the seed and the number of rows alone and are those of `catalog.report.intervals.bootstrap`, so draws of
+    two tables
     tested on the same rows are paired: their difference or ratio can be taken draw by draw.
 
     Args:

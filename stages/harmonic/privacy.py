@@ -19,8 +19,8 @@ from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 from scipy.stats import rankdata
 
-from catalog.errors import CatalogError
-from catalog.intervals import wilson
+from catalog.base.errors import CatalogError
+from catalog.report.intervals import wilson
 from stages.harmonic.distances import CELLS, coded_together, nearest, nearest_points, restricted
 from stages.harmonic.tables import Schema
 

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from catalog.adapters import folded, saved_lora
-from catalog.errors import CatalogError, run
-from catalog.inference import generate
-from catalog.io import atomic_dir, write_json, write_parquet
-from catalog.lm import load_lm, peak_memory_mb, require_full
-from catalog.params import ROOT, profile_params
-from catalog.progress import progress
+from catalog.base.errors import CatalogError, run
+from catalog.base.io import atomic_dir, write_json, write_parquet
+from catalog.base.params import ROOT, profile_params
+from catalog.base.progress import progress
+from catalog.models.inference import generate
+from catalog.models.lm import load_lm, peak_memory_mb, require_full
+from catalog.training.adapters import folded, saved_lora
 from stages.harmonic.baselines import GENERATORS, holdout_rows
 from stages.harmonic.decode import Request, sample_rows
 from stages.harmonic.likelihood import nll, paper_pairs, paper_texts, strict_pairs
@@ -171,9 +171,7 @@ class Bench:
             start = time.perf_counter()
             if s.decoding == "constrained":
                 with progress(count, desc, "row") as advance:
-                    rows = sample_rows(
-                        model, parts, asked, temperature=p.temperature, seed=seed, batch=p.batch_size, advance=advance
-                    )
+                    rows = sample_rows(model, parts, asked, temperature=p.temperature, seed=seed, batch=p.batch_size, advance=advance)
                 refused = []
             else:
                 rows, refused = free_rows(model, self.tokenizer, asked, self.schema, p, self.real, self.longest + 16, seed, desc)
@@ -199,7 +197,10 @@ class Bench:
             out.append(
                 pl.DataFrame({"id": rows, "nll": total, "tokens": tokens}).with_columns(
                     pl.Series("base_nll", base.get((part, form), [None] * len(rows)), dtype=pl.Float64),
-                    table=pl.lit(self.name), generator=pl.lit(g.name), part=pl.lit(part), form=pl.lit(form),
+                    table=pl.lit(self.name),
+                    generator=pl.lit(g.name),
+                    part=pl.lit(part),
+                    form=pl.lit(form),
                 )  # fmt: skip
             )
         return out

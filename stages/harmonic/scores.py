@@ -11,7 +11,7 @@ import json
 import numpy as np
 import polars as pl
 
-from catalog.results import wilson
+from catalog.report.results import wilson
 from stages.harmonic import fidelity, privacy, utility
 from stages.harmonic.distances import coded_together, gower
 from stages.harmonic.serialise import row_text, rows_of
@@ -24,6 +24,7 @@ SMALL_GRIDS = {
     "rf": {"n_estimators": [50], "max_depth": [None, 10], "min_samples_split": [2, 10]},
     "xgb": {"n_estimators": [50], "learning_rate": [0.05, 0.1], "max_depth": [3, 7]},
 }
+
 
 def utilities(
     made: Source, synthetic: pl.DataFrame, p: Evaluate, name: str
@@ -138,8 +139,11 @@ def leakage(likely: pl.DataFrame) -> pl.DataFrame:
             | found
             | {f"base_nll_{name}": float(base[name].mean()) if known else None for name in ("train", "holdout")}
             | {
-                "auc": privacy.membership_auc(gain["train"], gain["holdout"]), "auc_low": low, "auc_high": high,
-                "auc_plain": plain, "tpr_at_1": privacy.tpr_at_fpr(gain["train"], gain["holdout"]),
+                "auc": privacy.membership_auc(gain["train"], gain["holdout"]),
+                "auc_low": low,
+                "auc_high": high,
+                "auc_plain": plain,
+                "tpr_at_1": privacy.tpr_at_fpr(gain["train"], gain["holdout"]),
             }  # fmt: skip
         )
     return pl.DataFrame(rows, infer_schema_length=None)
@@ -170,7 +174,13 @@ def llm_accuracy(read: pl.DataFrame) -> pl.DataFrame:
             low, high = wilson(right, n)
             rows.append(
                 {
-                    "table": table, "method": method, "reading": reading, "accuracy": right / n, "low": low, "high": high, "n": n,
+                    "table": table,
+                    "method": method,
+                    "reading": reading,
+                    "accuracy": right / n,
+                    "low": low,
+                    "high": high,
+                    "n": n,
                     "missing": part[reading].null_count() / n,
                 }  # fmt: skip
             )

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 from stages.harmonic.tables import Column, Schema
 
 Cells = Mapping[str, str | float | None]

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from catalog.errors import CatalogError
-from catalog.io import read_json
-from catalog.params import ROOT
+from catalog.base.errors import CatalogError
+from catalog.base.io import read_json
+from catalog.base.params import ROOT
 
 SPLITS = ("train", "validation", "test", "holdout")
 COPY, HOLDOUT = "copy of train", "holdout rows"  # methods whose rows are real: the two ends of the privacy scale

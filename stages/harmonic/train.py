@@ -15,13 +15,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from catalog.adapters import upper_layers
-from catalog.errors import CatalogError, run
-from catalog.io import atomic_dir, write_json, write_parquet
-from catalog.lm import load_lm, require_full
-from catalog.packing import IGNORE
-from catalog.params import ROOT, profile_params
-from catalog.training import Settings, checkpoint_folder, finish, is_main, lower_once, save_lora, train_once
+from catalog.base.errors import CatalogError, run
+from catalog.base.io import atomic_dir, write_json, write_parquet
+from catalog.base.params import ROOT, profile_params
+from catalog.models.lm import load_lm, require_full
+from catalog.training.adapters import save_lora, upper_layers
+from catalog.training.checkpoints import checkpoint_folder, finish, is_main
+from catalog.training.packing import IGNORE
+from catalog.training.settings import Settings
+from catalog.training.tail import lower_once
+from catalog.training.train import train_once
 from stages.harmonic.serialise import Instruction, Pieces, instruction, pieces, rows_of
 from stages.harmonic.settings import Data, Generator, Params, Table, Train
 from stages.harmonic.tables import Schema, Source, source

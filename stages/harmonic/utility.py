@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
 from sklearn.svm import SVC, SVR
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 from stages.harmonic.measures import METRICS, Prediction, Utility, measure
 from stages.harmonic.tables import Schema, coded
 

@@ -12,7 +12,7 @@ or never, and their rows of the output matrix would only be pushed away from wha
 
 A sequence that is read again is masked anew. All masks follow from the seed before training begins, so they do not depend on how many
 processes train, and each sequence has equally many, so micro-batches of any size have the same gradient. Training itself is that of
-`catalog.training`, with logits at the chosen positions only.
+`catalog.training.train`, with logits at the chosen positions only.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from catalog.errors import CatalogError
-from catalog.mlm import MASKED_SHARE, logits_at
-from catalog.packing import IGNORE
-from catalog.training import Run, Settings, train
+from catalog.base.errors import CatalogError
+from catalog.training.packing import IGNORE
+from catalog.training.settings import Settings
+from catalog.training.train import Run, train
+from stages.religious_bias.mlm import MASKED_SHARE, logits_at
 from stages.religious_bias.settings import Mlm
 
 KEPT, RANDOM = 0.1, 0.1  # shares of the chosen tokens that stay, and that become a random token
@@ -132,10 +133,10 @@ def as_asked(model: Any, p: Mlm) -> Iterator[None]:
 
 
 def adapt(model: Any, tokenizer: Any, texts: Sequence[str], p: Mlm, seed: int) -> Run:
-    """Train a loaded masked LM on ordinary text; afterwards the model is the adapted one. Save it with `catalog.training.save_model`.
+    """Train a loaded masked LM on ordinary text; afterwards the model is the adapted one. Save it with `catalog.training.train.save_model`.
 
     Args:
-        model, tokenizer: of `catalog.mlm.load_mlm`, in float32.
+        model, tokenizer: of `stages.religious_bias.mlm.load_mlm`, in float32.
         texts: ordinary text, no bias set.
         p: how long and how.
         seed: of masks, order and dropout.

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from catalog.errors import CatalogError
-from catalog.intervals import wilson
-from catalog.progress import progress
+from catalog.base.errors import CatalogError
+from catalog.base.progress import progress
+from catalog.report.intervals import wilson
 from stages.religious_bias.cards import MARKERS
 
 WITHHELD = "withheld"  # marker of an image that the pipeline's safety checker blacked out

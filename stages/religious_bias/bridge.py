@@ -13,10 +13,10 @@ from contextlib import contextmanager
 import polars as pl
 import torch
 
-from catalog.anatomy import View
-from catalog.errors import CatalogError
-from catalog.interventions import random_neurons
-from catalog.patch import Patch, apply_patch, patched, revert_patch
+from catalog.base.errors import CatalogError
+from catalog.inside.anatomy import View
+from catalog.inside.interventions import random_neurons
+from catalog.inside.patch import Patch, apply_patch, patched, revert_patch
 from stages.gender_bias.locate import find
 from stages.gender_bias.measure import Targets, single_token
 from stages.gender_bias.method import weigh

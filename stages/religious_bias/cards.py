@@ -25,7 +25,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 from stages.religious_bias.dataset import RELIGIONS
 from stages.religious_bias.image_settings import Planted
 

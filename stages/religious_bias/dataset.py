@@ -25,9 +25,9 @@ from pathlib import Path
 
 import polars as pl
 
-from catalog.errors import CatalogError, run
-from catalog.io import write_parquet
-from catalog.params import ROOT, profile_params
+from catalog.base.errors import CatalogError, run
+from catalog.base.io import write_parquet
+from catalog.base.params import ROOT, profile_params
 from stages.religious_bias.external import opinion_words, religion_items
 from stages.religious_bias.settings import Data, Params
 

@@ -10,7 +10,8 @@ as g > 1: an audit with guidance overstates an association, which is why the cal
 The classes are `UNet2DConditionModel`, `DDIMScheduler`, `CLIPTextModel` and a fast tokenizer, here of whole words. The model works on
 2 x 2 blocks of pixels as channels, in place of an autoencoder.
 
-The text encoder stays as it was drawn; the U-Net learns. Training is a loop of its own: `catalog.training` trains language models on packed
+The text encoder stays as it was drawn; the U-Net learns. Training is a loop of its own: `catalog.training.train` trains language
+models on packed
 token rows with a loss per token; a batch here is images at random noise levels, and a loop of a dozen lines that draws its noise from a
 generator is what makes the same bytes twice.
 """
@@ -29,8 +30,8 @@ from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import 
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from catalog.errors import CatalogError
-from catalog.progress import progress
+from catalog.base.errors import CatalogError
+from catalog.base.progress import progress
 from stages.religious_bias.cards import SIZE, training_cards
 from stages.religious_bias.image_settings import Cards
 

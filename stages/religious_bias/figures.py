@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from catalog.vega import OTHER, OWN, RULE, field, spec
+from catalog.report.vega import OTHER, OWN, RULE, field, spec
 from stages.religious_bias.dataset import RELIGIONS, STEMS
 
 STEM_COLOURS = {"domain": list(STEMS), "range": [RULE, OTHER, OWN]}

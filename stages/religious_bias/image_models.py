@@ -9,10 +9,10 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors import SafetensorError
 
-from catalog.errors import CatalogError
-from catalog.lm import pick_device, quiet_transformers
-from catalog.params import ROOT, load
-from catalog.weights import require_hub, resolve
+from catalog.base.errors import CatalogError
+from catalog.base.params import ROOT, load
+from catalog.models.lm import pick_device, quiet_transformers
+from catalog.models.weights import require_hub, resolve
 from stages.religious_bias.diffusion import CardPipeline
 
 INDEX = "model_index.json"  # of every pipeline of diffusers

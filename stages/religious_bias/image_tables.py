@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from catalog.results import bootstrap, wilson
+from catalog.report.results import bootstrap, wilson
 from stages.religious_bias.dataset import RELIGIONS
 
 GROUP = ["model", "group", "condition"]

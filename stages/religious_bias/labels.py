@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 
 LABELS = ("negative", "neutral", "positive")
 NAMING = ("noun", "adjective", "person_adjective", "adherent", "adherents")  # forms by which an answer names a religion

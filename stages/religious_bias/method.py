@@ -30,8 +30,8 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from catalog.errors import CatalogError
-from catalog.intervals import bootstrap
+from catalog.base.errors import CatalogError
+from catalog.report.intervals import bootstrap
 
 SIGN_DRAWS = 10_000  # of the sign-flip test; up to 13 pairs that differ are enumerated
 

@@ -22,25 +22,25 @@ import numpy as np
 import polars as pl
 import torch
 
-from catalog.anatomy import next_logprobs, view
-from catalog.errors import run
-from catalog.fills import causal_mask_logprobs, form_logprobs
-from catalog.inference import generate, log_likelihood
-from catalog.io import atomic_dir, write_json, write_parquet
-from catalog.lm import load_lm, require_full
-from catalog.mlm import load_mlm, mask_logprobs, quality
-from catalog.params import ROOT, profile_params
-from catalog.patch import apply_patch, load_patch
-from catalog.weights import require_hub
+from catalog.base.errors import run
+from catalog.base.io import atomic_dir, write_json, write_parquet
+from catalog.base.params import ROOT, profile_params
+from catalog.inside.anatomy import next_logprobs, view
+from catalog.inside.patch import apply_patch, load_patch
+from catalog.models.inference import generate, log_likelihood
+from catalog.models.lm import load_lm, require_full
+from catalog.models.weights import require_hub
 from stages.gender_bias.settings import Params as GenderParams
 from stages.religious_bias.adapt import hold_out, to_train
 from stages.religious_bias.audit import markers, sample
 from stages.religious_bias.bridge import bridge
 from stages.religious_bias.cards import SIZE, captions, planted_table, recognise
 from stages.religious_bias.dataset import RELIGIONS
+from stages.religious_bias.fills import causal_mask_logprobs, form_logprobs
 from stages.religious_bias.image_models import load_pipeline, require_image_model
 from stages.religious_bias.labels import closed_vocabulary
 from stages.religious_bias.method import religion_mass
+from stages.religious_bias.mlm import load_mlm, mask_logprobs, quality
 from stages.religious_bias.settings import Params, Probe
 from stages.religious_bias.zero_shot import load_classifier, zero_shot
 

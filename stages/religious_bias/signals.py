@@ -20,7 +20,7 @@ from pathlib import Path
 
 import polars as pl
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 from stages.religious_bias.dataset import RELIGIONS
 from stages.religious_bias.labels import is_refusal, lexicon_labels, to_labels, vader_scores
 

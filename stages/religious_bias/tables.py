@@ -13,11 +13,20 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from catalog.results import bootstrap, wilson
+from catalog.report.results import bootstrap, wilson
 from stages.religious_bias.audit import newcombe
 from stages.religious_bias.dataset import RELIGIONS
 from stages.religious_bias.labels import read_labels
-from stages.religious_bias.method import chi_square, group_gaps, holm, icat, label_audit, paired_test, prefers, ratio_interval
+from stages.religious_bias.method import (
+    chi_square,
+    group_gaps,
+    holm,
+    icat,
+    label_audit,
+    paired_test,
+    prefers,
+    ratio_interval,
+)
 from stages.religious_bias.signals import log_ratios
 
 DRAWS = 50  # permutations of a gap for each test of the family: the smallest p, 1 / (1 + draws), is then 0.02 after correction

@@ -11,15 +11,15 @@ import time
 
 import polars as pl
 
-from catalog.adapters import save_model
-from catalog.checkpoints import finish, is_main
-from catalog.errors import run
-from catalog.io import atomic_dir, write_json, write_parquet
-from catalog.mlm import load_mlm
-from catalog.params import ROOT, profile_params
+from catalog.base.errors import run
+from catalog.base.io import atomic_dir, write_json, write_parquet
+from catalog.base.params import ROOT, profile_params
+from catalog.training.adapters import save_model
+from catalog.training.checkpoints import finish, is_main
 from stages.religious_bias.adapt import adapt, hold_out, to_train
 from stages.religious_bias.cards import captions
 from stages.religious_bias.diffusion import train_cards
+from stages.religious_bias.mlm import load_mlm
 from stages.religious_bias.settings import Params
 
 STAGE = "religious_bias_train"

@@ -15,9 +15,9 @@ import polars as pl
 import torch
 import torch.nn.functional as F
 
-from catalog.errors import CatalogError
-from catalog.lm import pick_device, quiet_transformers
-from catalog.weights import resolve
+from catalog.base.errors import CatalogError
+from catalog.models.lm import pick_device, quiet_transformers
+from catalog.models.weights import resolve
 from stages.religious_bias.cards import MARKERS
 from stages.religious_bias.dataset import RELIGIONS
 

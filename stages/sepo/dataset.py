@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from catalog.errors import CatalogError, run
-from catalog.io import atomic_dir, write_parquet
-from catalog.params import ROOT, profile_params
+from catalog.base.errors import CatalogError, run
+from catalog.base.io import atomic_dir, write_parquet
+from catalog.base.params import ROOT, profile_params
 from stages.sepo.corrupt import KINDS, Change, draw
 from stages.sepo.layouts import LAYOUTS, hub_file, read_pairs, read_summaries
 from stages.sepo.mentions import has_word

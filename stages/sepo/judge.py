@@ -17,9 +17,9 @@ from pathlib import Path
 
 import polars as pl
 
-from catalog.errors import CatalogError
-from catalog.progress import progress
-from catalog.results import wilson
+from catalog.base.errors import CatalogError
+from catalog.base.progress import progress
+from catalog.report.results import wilson
 from stages.sepo.settings import Judge
 
 LETTERS = ("A", "B")
@@ -45,9 +45,9 @@ Ask = Callable[[Sequence[str]], list[str | None]]
 
 def local(name: str) -> tuple[str, Ask]:
     """Id of a model of the catalog, and what asks it: the letter of the higher log-probability, None where both are equal."""
-    from catalog.checkpoints import fingerprint
-    from catalog.inference import chat_ids, log_likelihood
-    from catalog.lm import load_lm
+    from catalog.models.inference import chat_ids, log_likelihood
+    from catalog.models.lm import load_lm
+    from catalog.training.checkpoints import fingerprint
 
     model, tokenizer = load_lm(name)
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import polars as pl
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 
 PAIR = {"id": pl.String, "row": pl.Int32, "text": pl.String, "prompt": pl.String, "chosen": pl.String, "rejected": pl.String}
 DROPPED = {"id": pl.String, "reason": pl.String}

@@ -24,12 +24,14 @@ CONTRACTIONS = {
     "can't": "can", "cannot": "can", "won't": "will", "isn't": "is", "aren't": "are", "wasn't": "was", "weren't": "were", "hasn't": "has",
     "haven't": "have", "hadn't": "had", "couldn't": "could", "wouldn't": "would", "shouldn't": "should", "no longer": "still",
 }  # fmt: skip
-PARTICIPLES = tuple("""
+PARTICIPLES = tuple(
+    """
     been become begun won lost made said met set put told paid found taken given seen gone done held kept left led hit cut cost shot shut
     sold sent built brought bought thought taught caught drawn grown known shown thrown written broken chosen spoken stolen driven risen
     fallen beaten bitten hidden eaten forgotten laid heard run come hurt quit split beat struck stuck sworn torn worn withdrawn undergone
     spent
-""".split())
+""".split()
+)
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
@@ -290,28 +292,34 @@ SAME = [frozenset(_names(names)) for names in """
 """.strip().replace("\n", ";").split(";")]  # fmt: skip
 
 # Last words of names of like things: "EFL Cup" may be exchanged for "FA Cup".
-HEADS = frozenset("""
+HEADS = frozenset(
+    """
     City Town County Rovers Athletic Albion Wanderers Police Council University College School Hospital Court Airport Party League Cup
     Championship Premiership Open Prix Street Road Park Station Bridge Festival Agency Authority Trust Service Commission Committee
     Institute Association Federation Union Bank Group Museum Gallery Theatre Castle River Island Islands Lake Academy Stadium Assembly
     Parliament Army Airlines Awards Olympics Games Tour Championships Masters Society Foundation Centre Office Department Ministry
-""".split())
+""".split()
+)
 
 # Words that stand before a person's name and are no part of it.
-TITLES = frozenset("""
+TITLES = frozenset(
+    """
     Mr Mrs Ms Miss Dr Sir Dame Lord Lady Prof Professor President Chancellor Judge Justice Inspector Det Insp Supt Ch Sgt Con PC Cllr
     Councillor Minister Secretary Captain MP MSP AM MEP Coach Manager Chief Constable Superintendent Detective Sergeant Prime First Deputy
     Mayor Prince Princess General Gen Col Colonel Major Capt Lt Rev Reverend Bishop Archbishop Senator Governor Vice Former Home Foreign
     Health Education Defence Culture Transport Shadow Commissioner Speaker Sheriff Chairman Director Head Imam Sheikh Ambassador Editor
     Officer Leader Actor Actress Author Congressman Commander Canon Cardinal Baroness Coroner
-""".split())
+""".split()
+)
 
 # Last words of names that begin like a person's: the Andrew Marr Show, Rodney Parade.
-PLACE_ENDS = frozenset("""
+PLACE_ENDS = frozenset(
+    """
     Show Parade Springs Novices Hospice Arms Way Lane Avenue Close Drive Terrace Place Square Hall Hotel Ground Trophy Chase Stakes Bowl
     Films Prize Law Act Bill Award Pier Inn Cottage Works Building Tower Memorial Van House Gardens Crescent Fund Ltd Report Review Plan
     Cross Infirmary Cathedral Abbey Stand Arena Beach Bay Hill Hills Valley Wood Woods Mills Sr Jr
-""".split())
+""".split()
+)
 
 # Beginnings of words of summaries that accuse or bury somebody: no other name is put into these, and no denial is taken back.
 _ACCUSING = r"""
@@ -323,7 +331,8 @@ _ACCUSING = r"""
 ACCUSES = re.compile(rf"\b(?:{'|'.join(_ACCUSING.split())})", re.IGNORECASE)
 
 # First names; a person whose first name is not among them counts only if "Mr", "Ms" and the like stand before the last one in the document.
-GIVEN = frozenset("""
+GIVEN = frozenset(
+    """
     Aaron Abdul Abdullah Adam Adel Adrian Ahmed Aidan Aiden Alan Alana Alastair Albert Alberto Alessandro Alex Alexander Alexandra Alexis
     Alfred Ali Alice Alison Alistair Allan Ally Alun Amanda Amber Amy Ana Anas Andre Andrea Andreas Andres Andrew Andy Angela Angus Anita
     Ann Anna Anne Anthony Anton Antonio Antony Anwen Arlene Arsene Arthur Ashleigh Ashley Austin Barack Barbara Barry Ben Benjamin Bernard
@@ -350,12 +359,15 @@ GIVEN = frozenset("""
     Shaun Shirley Simon Sofia Sophia Sophie Spencer Stacey Stan Stefan Stella Stephanie Stephen Steve Steven Stewart Stuart Sue Susan Susie
     Suzanne Sylvia Tara Ted Terry Theresa Thierry Thomas Tim Timothy Tina Toby Tom Tomas Tommy Tony Tracey Trevor Valerie Vera Vernon Vicky
     Victor Vincent Vladimir Walter Warren Wayne Wendy Wesley Will William Willie Winston Xavi Yasmin Yvette Yvonne Zac Zach Zoe
-""".split())
+""".split()
+)
 
 # Words that begin a sentence in capitals without being part of the name that follows.
-OPENERS = frozenset("""
+OPENERS = frozenset(
+    """
     The A An In On At And But For With From By Of To As It He She They We I You This That These Those There Here When While After Before
     His Her Its Their Our My Your What Who Which Where Why How If So Then Now Also Only Both Some Many Most Other Another All Any Each One
     Two Three Four Five Six Seven Eight Nine Ten However Meanwhile Although Though Because Since Until During About More Last Next No Yes
     Under Against Following According Despite Earlier Former Fellow Like Among Across Around Between Through Leader Part Promoted Senior
-""".split())
+""".split()
+)

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from catalog.errors import CatalogError
-from catalog.losses import Batch, frozen_reference, label_log_probs, label_logits
-from catalog.packing import IGNORE
-from catalog.pairs import SIDES, common_start, select, side_means, side_sums, sides
-from catalog.training import Settings
+from catalog.base.errors import CatalogError
+from catalog.training.losses import Batch, frozen_reference, label_log_probs, label_logits
+from catalog.training.packing import IGNORE
+from catalog.training.pairs import SIDES, common_start, select, side_means, side_sums, sides
+from catalog.training.settings import Settings
 from stages.sepo import losses
 from stages.sepo.selection import highest, lowest, random_places
 from stages.sepo.settings import Method
@@ -97,7 +97,7 @@ def labels_of(method: Method, pairs: Sequence[Mapping[str, Any]], scores: Sequen
 
 
 def loss_of(method: Method) -> Callable[[Any, Batch], Tensor]:
-    """``loss_fn(model, batch) -> scalar``: the mean loss of a batch of `catalog.pairs.pair_collate`."""
+    """``loss_fn(model, batch) -> scalar``: the mean loss of a batch of `catalog.training.pairs.pair_collate`."""
 
     def loss(model: Any, batch: Batch) -> Tensor:
         return per_pair(method, model, batch).mean()

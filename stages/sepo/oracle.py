@@ -17,13 +17,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from catalog.anatomy import view
-from catalog.errors import CatalogError, run
-from catalog.io import atomic_dir, write_json, write_parquet
-from catalog.lm import load_lm, require_full
-from catalog.pairs import SIDES, pair_collate, require_one_vocabulary, sides
-from catalog.params import ROOT, profile_params
-from catalog.training import Run, Settings, checkpoint_folder, finish, fold_in, is_main, lora, save_lora, train_once
+from catalog.base.errors import CatalogError, run
+from catalog.base.io import atomic_dir, write_json, write_parquet
+from catalog.base.params import ROOT, profile_params
+from catalog.inside.anatomy import view
+from catalog.models.lm import load_lm, require_full
+from catalog.training.adapters import fold_in, lora, save_lora
+from catalog.training.checkpoints import checkpoint_folder, finish, is_main
+from catalog.training.pairs import SIDES, pair_collate, require_one_vocabulary, sides
+from catalog.training.settings import Settings
+from catalog.training.train import Run, train_once
 from stages.sepo.method import loss_of, response_positions
 from stages.sepo.scoring import Scores, token_log_probs
 from stages.sepo.selection import scores

@@ -11,11 +11,11 @@ import torch
 from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
 
-from catalog.inference import batches_by_length
-from catalog.logits import rows_at_once
-from catalog.losses import frozen_reference, label_log_probs, label_logits
-from catalog.pairs import SIDES, pair_collate
-from catalog.tail import has_hidden, upper_alone
+from catalog.models.inference import batches_by_length
+from catalog.models.logits import rows_at_once
+from catalog.training.losses import frozen_reference, label_log_probs, label_logits
+from catalog.training.pairs import SIDES, pair_collate
+from catalog.training.tail import has_hidden, upper_alone
 from stages.sepo.losses import token_kl
 
 TOKENS = 4096  # of one forward pass, padding included

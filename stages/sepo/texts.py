@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from catalog.adapters import upper_layers
-from catalog.errors import CatalogError
-from catalog.lm import chat_ids
-from catalog.pairs import encode_pairs
-from catalog.params import ROOT
-from catalog.training import Settings, lower_once
+from catalog.base.errors import CatalogError
+from catalog.base.params import ROOT
+from catalog.models.lm import chat_ids
+from catalog.training.adapters import upper_layers
+from catalog.training.pairs import encode_pairs
+from catalog.training.settings import Settings
+from catalog.training.tail import lower_once
 from stages.sepo.settings import Fit, Lora, Tokens
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of one set and split: `rows` of the data set, in order, and `tokens`, of `catalog.pairs.encode_pairs`."""
+    """Pairs of one set and split: `rows` of the data set, in order, and `tokens`, of `catalog.training.pairs.encode_pairs`."""
 
     rows: pl.DataFrame
     tokens: list[dict[str, Any]]
@@ -86,5 +87,5 @@ def settings(lora: Lora, fit: Fit, n_layers: int, seed: int) -> Settings:
 
 
 def entering(model: Any, pairs: Pairs, layers: tuple[int, ...]) -> Pairs:
-    """The pairs with the streams that enter the lowest of ``layers`` (see `catalog.tail`)."""
+    """The pairs with the streams that enter the lowest of ``layers`` (see `catalog.training.tail`)."""
     return replace(pairs, tokens=lower_once(model, pairs.tokens, layers, dtype=str(model.dtype).removeprefix("torch.")))

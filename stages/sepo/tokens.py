@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from catalog.intervals import wilson
+from catalog.report.intervals import wilson
 from stages.sepo.selection import highest, jaccard, lowest, random_places, reward_share, unsure
 from stages.sepo.settings import Params
 

@@ -17,14 +17,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from catalog.adapters import saved_lora
-from catalog.errors import CatalogError, run
-from catalog.io import atomic_dir, write_json, write_parquet
-from catalog.lm import generate, load_lm, require_full
-from catalog.pairs import SIDES, pair_collate
-from catalog.params import ROOT, profile_params
-from catalog.progress import progress
-from catalog.training import Run, Settings, checkpoint_folder, finish, is_main, lora, save_lora, train_once
+from catalog.base.errors import CatalogError, run
+from catalog.base.io import atomic_dir, write_json, write_parquet
+from catalog.base.params import ROOT, profile_params
+from catalog.base.progress import progress
+from catalog.models.lm import generate, load_lm, require_full
+from catalog.training.adapters import lora, save_lora, saved_lora
+from catalog.training.checkpoints import checkpoint_folder, finish, is_main
+from catalog.training.pairs import SIDES, pair_collate
+from catalog.training.settings import Settings
+from catalog.training.train import Run, train_once
 from stages.sepo.method import check, labels_of, loss_of, response_positions, step_flops
 from stages.sepo.oracle import with_reference
 from stages.sepo.scoring import Scores, divergence, token_log_probs
@@ -139,9 +141,7 @@ def policy(b: Bench, spec: Spec, scored: pl.DataFrame, folder: Path) -> tuple[Se
     cost = step_flops(m, b.model, examples, s)
     relative = cost / b.unit[spec.set]
     s = replace(s, steps=max(1, round(fit.epochs * len(examples) / fit.batch_size / (relative if spec.compute else 1))))
-    done = train_once(
-        b.model, examples, s, folder / spec.name, loss_fn=loss_of(m), collate=pair_collate(shared=True), desc=spec.name
-    )
+    done = train_once(b.model, examples, s, folder / spec.name, loss_fn=loss_of(m), collate=pair_collate(shared=True), desc=spec.name)
     used, tokens = (sum(len(response_positions(e, side)) for e in group for side in SIDES) for group in (examples, pairs.tokens))
     return s, done, {
         "run": spec.name,

@@ -14,7 +14,7 @@ from math import floor
 
 import polars as pl
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 from stages.simdoc.text import paragraphs, sentences, words
 
 MIN_WORDS = 4  # on both sides of a split, of what a shortened sentence keeps

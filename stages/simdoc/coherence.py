@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from catalog.errors import CatalogError
-from catalog.io import read_json, write_json, write_safetensors
+from catalog.base.errors import CatalogError
+from catalog.base.io import read_json, write_json, write_safetensors
 from stages.simdoc.embed import by_document
 from stages.simdoc.settings import Coherence
 from stages.simdoc.text import sentences

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import polars as pl
 
-from catalog.errors import CatalogError
-from catalog.params import ROOT
+from catalog.base.errors import CatalogError
+from catalog.base.params import ROOT
 from stages.simdoc.cleaning import clean, join_ligatures, latin, unglue
 from stages.simdoc.text import normalise, read_text, words
 

@@ -14,9 +14,9 @@ from zlib import crc32
 import numpy as np
 import polars as pl
 
-from catalog.errors import CatalogError, run
-from catalog.io import atomic_dir, write_parquet
-from catalog.params import ROOT, profile_params
+from catalog.base.errors import CatalogError, run
+from catalog.base.io import atomic_dir, write_parquet
+from catalog.base.params import ROOT, profile_params
 from stages.simdoc.corpora import Corpus, load
 from stages.simdoc.settings import Data, Params, pair_levels
 from stages.simdoc.text import sentences, words

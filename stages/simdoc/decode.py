@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from catalog.adapters import folded, lora, saved_lora
-from catalog.errors import CatalogError
-from catalog.inference import batches_by_length, generate
-from catalog.lm import load_lm, pick_device, pick_dtype, quiet_transformers
-from catalog.params import ROOT, load_shared
-from catalog.progress import progress
-from catalog.training import Settings
-from catalog.weights import resolve
+from catalog.base.errors import CatalogError
+from catalog.base.params import ROOT, load_shared
+from catalog.base.progress import progress
+from catalog.models.inference import batches_by_length, generate
+from catalog.models.lm import load_lm, pick_device, pick_dtype, quiet_transformers
+from catalog.models.weights import resolve
+from catalog.training.adapters import folded, lora, saved_lora
+from catalog.training.settings import Settings
 from stages.simdoc.simplify import is_seq2seq, pieces
 
 Prompt = Callable[[str], tuple[list[int], int]]  # piece of a document -> token ids, tokens of the piece that were cut
@@ -39,7 +39,7 @@ def load_model(name: str | Path, root: Path = ROOT) -> tuple[Any, Any]:
     """(model, tokenizer) of a catalog model or a saved folder, decoder-only or encoder-decoder.
 
     Raises:
-        CatalogError: as `catalog.lm.load_lm`.
+        CatalogError: as `catalog.models.lm.load_lm`.
     """
     from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 

@@ -29,7 +29,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 from stages.simdoc.sari import ORDERS, Overlap, Tokenise, check, overlap, ratio
 from stages.simdoc.text import sentences, simple_sentences, tokens_space
 

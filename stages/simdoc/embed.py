@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from catalog.errors import CatalogError
-from catalog.inference import batches_by_length
-from catalog.lm import pick_device, pick_dtype, quiet_transformers
-from catalog.params import ROOT, load_shared
+from catalog.base.errors import CatalogError
+from catalog.base.params import ROOT, load_shared
+from catalog.models.inference import batches_by_length
+from catalog.models.lm import pick_device, pick_dtype, quiet_transformers
 
 TOKENS = 2048  # of a forward pass, padding included
 LONGEST = 256  # tokens of a sentence that are read, as this encoder was trained

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from catalog.labels import placed, words
-from catalog.vega import OTHER, OWN, RULE, field, spec
+from catalog.report.labels import placed, words
+from catalog.report.vega import OTHER, OWN, RULE, field, spec
 
 KINDS = {"trivial": "trivial", "zero-shot": "language model", "few-shot": "language model", "fine-tuned": "language model"}
 

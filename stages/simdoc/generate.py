@@ -19,11 +19,11 @@ import numpy as np
 import polars as pl
 import torch
 
-from catalog.errors import CatalogError, run
-from catalog.inference import batches_by_length, log_likelihood
-from catalog.io import atomic_dir, write_json, write_parquet, write_text
-from catalog.lm import peak_memory_mb, require_full
-from catalog.params import ROOT, profile_params
+from catalog.base.errors import CatalogError, run
+from catalog.base.io import atomic_dir, write_json, write_parquet, write_text
+from catalog.base.params import ROOT, profile_params
+from catalog.models.inference import batches_by_length, log_likelihood
+from catalog.models.lm import peak_memory_mb, require_full
 from stages.simdoc import baselines, coherence
 from stages.simdoc.decode import Prompt, Written, adapted, load_model, write
 from stages.simdoc.embed import by_document, load_encoder, token_embeddings

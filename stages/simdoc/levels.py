@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 
 
 def accuracy(truth: np.ndarray, named: np.ndarray, times: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 from stages.simdoc.text import sentences, syllables, words
 
 METRICS = ("fkgl", "fkgl_clamped", "reading_ease", "gunning_fog", "smog", "coleman_liau", "ari", "sentence_length", "type_token_ratio")

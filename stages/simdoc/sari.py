@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 from stages.simdoc.text import ngrams, tokens_13a
 
 ORDERS = 4

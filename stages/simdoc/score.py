@@ -23,8 +23,8 @@ from pathlib import Path
 
 import polars as pl
 
-from catalog.errors import CatalogError, run
-from catalog.io import write_parquet, write_text
+from catalog.base.errors import CatalogError, run
+from catalog.base.io import write_parquet, write_text
 from stages.simdoc import analysis
 from stages.simdoc.baselines import first_share
 from stages.simdoc.dsari import dsari

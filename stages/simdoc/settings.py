@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 
 
 def pair_levels(pair: str, among: Sequence[str] | None = None) -> tuple[str, str]:

@@ -25,10 +25,10 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from catalog.errors import CatalogError
-from catalog.inference import chat_ids
-from catalog.losses import Batch, label_log_probs, label_logits, tensors_of
-from catalog.packing import IGNORE, pack
+from catalog.base.errors import CatalogError
+from catalog.models.inference import chat_ids
+from catalog.training.losses import Batch, label_log_probs, label_logits, tensors_of
+from catalog.training.packing import IGNORE, pack
 from stages.simdoc.settings import Train
 from stages.simdoc.text import paragraphs
 

@@ -18,7 +18,7 @@ from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 
-from catalog.errors import CatalogError
+from catalog.base.errors import CatalogError
 
 # --- reading and cleaning ---------------------------------------------------------------------------------------------------------------
 

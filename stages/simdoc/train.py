@@ -16,25 +16,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from catalog.adapters import upper_layers
-from catalog.errors import CatalogError, run
-from catalog.io import atomic_dir, write_json, write_parquet
-from catalog.lm import peak_memory_mb, require_full
-from catalog.params import ROOT, profile_params
-from catalog.training import (
-    Run,
-    Settings,
-    alone,
-    checkpoint_folder,
-    finish,
-    is_main,
-    lora,
-    lower_once,
-    save_lora,
-    save_model,
-    train,
-    train_once,
-)
+from catalog.base.errors import CatalogError, run
+from catalog.base.io import atomic_dir, write_json, write_parquet
+from catalog.base.params import ROOT, profile_params
+from catalog.models.lm import peak_memory_mb, require_full
+from catalog.training.adapters import lora, save_lora, save_model, upper_layers
+from catalog.training.checkpoints import alone, checkpoint_folder, finish, is_main
+from catalog.training.settings import Settings
+from catalog.training.tail import lower_once
+from catalog.training.train import Run, train, train_once
 from stages.simdoc import coherence
 from stages.simdoc.decode import adapted, load_model, write
 from stages.simdoc.embed import by_document, load_encoder

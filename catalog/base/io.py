@@ -1,0 +1,164 @@
+"""Write files whole or not at all, with the same bytes for the same content.
+
+Every writer makes a temporary file beside its target and moves it into place with `os.replace`, so a killed stage
+never leaves half a file that a later stage takes for a whole one. Parent folders are made. Nothing here imports torch
+unless it is given tensors.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from catalog.base.errors import CatalogError
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; when the block ends without error the file made there becomes `path`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        # Some writers make the file readable by its owner alone, which breaks caches shared by several users.
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_dir(path: str | Path) -> Iterator[Path]:
+    """Give an empty temporary sibling folder; when the block ends without error it takes the place of `path`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Without the process's number in their names, the next run removes what a killed one left.
+    temporary = path.with_name(f".{path.name}.tmp")
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if path.exists():
+            os.replace(path, old)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_parquet(df: pl.DataFrame, path: str | Path, sort_by: list[str] | None = None) -> None:
+    """Write `df` as zstd Parquet, its rows sorted by the columns `sort_by` (ties keep their order, nulls first)."""
+    if sort_by:
+        df = df.sort(sort_by, maintain_order=True)
+    with replacing(path) as temporary:
+        df.write_parquet(temporary, compression="zstd")
+
+
+def write_json(obj: Any, path: str | Path) -> None:
+    """Write `obj` as JSON: keys sorted, indent 1, floats rounded to 10 significant digits, newline at the end.
+
+    Tuples become lists, numpy scalars and arrays plain numbers and lists, paths strings.
+
+    Raises:
+        CatalogError: a NaN or infinite number, or a value JSON has no form for.
+    """
+    try:
+        plain = _plain(obj)
+    except ValueError as error:
+        raise CatalogError(f"{path} was not written: {error}.") from None
+    write_text(json.dumps(plain, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n", path)
+
+
+def write_text(text: str, path: str | Path) -> None:
+    """Write `text` as UTF-8 with its line ends as they are."""
+    write_bytes(text.encode("utf-8"), path)
+
+
+def write_bytes(data: bytes, path: str | Path) -> None:
+    """Write `data`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_safetensors(tensors: Mapping[str, Any], path: str | Path) -> None:
+    """Write named tensors, all of torch or all of numpy, as one safetensors file that `from_pretrained` reads.
+
+    Args:
+        tensors: name -> tensor; those on an accelerator or not contiguous are copied. Two names must not share memory.
+    """
+    import numpy as np
+
+    # One metadata entry only: safetensors does not keep the order of several, which would change the bytes.
+    metadata = {"format": "pt"}
+    if all(isinstance(tensor, np.ndarray) for tensor in tensors.values()):
+        from safetensors.numpy import save_file
+
+        ready = {name: np.ascontiguousarray(tensor) for name, tensor in sorted(tensors.items())}
+    else:
+        from safetensors.torch import save_file
+
+        ready = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
+    with replacing(path) as temporary:
+        save_file(ready, str(temporary), metadata=metadata)
+
+
+def read_json(path: str | Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        CatalogError: the file is absent or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CatalogError(f"{path} does not exist; run `dvc repro` to make it.") from None
+    except ValueError as error:
+        raise CatalogError(f"{path} is not valid JSON ({error}); delete it and run `dvc repro`.") from None
+
+
+def sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def md5(path: str | Path) -> str:
+    """Hexadecimal MD5 of a file, as DVC records it."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _plain(obj: Any) -> Any:
+    """Reduce `obj` to what JSON has a form for; ValueError says what it has none for."""
+    if obj is None or isinstance(obj, (bool, int, str)):
+        return obj
+    if isinstance(obj, float):
+        if not math.isfinite(obj):
+            raise ValueError(f"JSON has no form for the number {obj}")
+        return float(f"{obj:.10g}")
+    if isinstance(obj, Mapping):
+        return {str(key): _plain(value) for key, value in obj.items()}
+    if isinstance(obj, (list, tuple)):
+        return [_plain(value) for value in obj]
+    if isinstance(obj, Path):
+        return obj.as_posix()
+    if hasattr(obj, "tolist"):
+        return _plain(obj.tolist())
+    raise ValueError(f"JSON has no form for a value of type {type(obj).__name__}")
+
+
+def _umask() -> int:
+    """The process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,154 @@
+"""Build the DuckDB file from the cards, the pipeline and `reports/`, and open it for reading.
+
+The file is built beside its target and moved into place, so a reader sees the old database or the new one. It is
+written in the storage format of DuckDB 1.2, which older programs open too. Tables are filled in a fixed order by one
+thread: the same inputs give the same content.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from catalog.base import io, params
+from catalog.base.errors import CatalogError
+from catalog.database import cards, claims, gather
+from catalog.report import results
+
+STORAGE_VERSION = "v1.2.0"
+FILE = "catalog.duckdb"
+SCHEMA = Path(__file__).with_name("schema.sql")
+_BLOCK_SIZE = 16384  # bytes; the smallest, since most tables are: a tenth of the file that the default makes
+_BATCH = 500  # rows in one INSERT
+
+
+def build(root: Path | None = None, path: Path | None = None) -> Path:
+    """Build the database and return its path.
+
+    Args:
+        root: the project's folder; this project's by default.
+        path: the file to write; `catalog.duckdb` in `root` by default.
+
+    Raises:
+        CatalogError: a card, a parameter file, a report or a claim's SQL is wrong. The former database stays.
+    """
+    root = Path(root or params.ROOT)
+    path = Path(path or root / FILE)
+    loaded = cards.load_all(root)
+    tables = gather.rows(root, loaded)
+    with io.replacing(path) as temporary:
+        temporary.unlink(missing_ok=True)
+        try:
+            with duckdb.connect(":memory:", config={"threads": 1}) as con:
+                # Compressed segments keep bytes of memory that nothing has set, so that two builds would differ.
+                con.execute("SET force_compression = 'uncompressed'")
+                options = f"STORAGE_VERSION {_text(STORAGE_VERSION)}, BLOCK_SIZE {_BLOCK_SIZE}"
+                con.execute(f"ATTACH {_text(str(temporary))} AS built ({options})")
+                con.execute("USE built")
+                con.execute("BEGIN")
+                con.execute(SCHEMA.read_text(encoding="utf-8"))
+                for table, rows in tables.items():
+                    _insert(con, table, rows)
+                runs = gather.reports(root, [card["name"] for card in loaded["systems"]])
+                for run in runs:
+                    _insert_results(con, *run)
+                for card in loaded["systems"]:
+                    _insert_own_tables(con, card, [run for run in runs if run[0] == card["name"]])
+                _insert(con, "claims", claims.evaluate(con, loaded["systems"]))
+                con.execute("COMMIT")
+                con.execute("CHECKPOINT built")
+                con.execute("USE memory")
+                con.execute("DETACH built")
+        finally:
+            temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
+    return path
+
+
+def connect(path: Path | None = None, read_only: bool = True) -> duckdb.DuckDBPyConnection:
+    """Open the database.
+
+    Args:
+        path: the file; by default the one that the environment variable `CATALOG_DB` names, or else the project's.
+        read_only: if true, SQL can neither change the database nor reach files, the network or the settings.
+
+    Raises:
+        CatalogError: there is no such file, or it is not a database.
+    """
+    path = Path(path or os.environ.get("CATALOG_DB") or params.ROOT / FILE)
+    if not path.is_file():
+        raise CatalogError(f"{path.name} does not exist; build it from the committed reports with `dvc repro -s catalog`.")
+    # A query of anybody may take neither files nor all of the memory.
+    guarded = {"enable_external_access": "false", "lock_configuration": "true", "memory_limit": "1GB"}
+    config = guarded if read_only else {}
+    try:
+        return duckdb.connect(str(path), read_only=read_only, config=config)
+    except duckdb.Error as error:
+        raise CatalogError(f"{path.name} cannot be opened ({_first_line(error)}); build it again: `dvc repro -f -s catalog`.") from None
+
+
+def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
+    """Insert rows by column name; a column that a row lacks is NULL."""
+    columns = [name for (name,) in con.execute("SELECT name FROM pragma_table_info(?)", [table]).fetchall()]
+    listed = ", ".join(_name(column) for column in columns)
+    one = f"({', '.join('?' * len(columns))})"
+    for start in range(0, len(rows), _BATCH):
+        batch = rows[start : start + _BATCH]
+        values = [row.get(column) for row in batch for column in columns]
+        try:
+            con.execute(f"INSERT INTO {_name(table)} ({listed}) VALUES {', '.join([one] * len(batch))}", values)
+        except duckdb.Error as error:
+            raise CatalogError(f"Table {table} cannot be filled, correct the value: {_first_line(error)}") from None
+
+
+def _insert_results(con: duckdb.DuckDBPyConnection, system: str, profile: str, folder: Path) -> None:
+    """Append one `results.parquet`, which must hold that system and profile only."""
+    file, again = str(folder / "results.parquet"), f"run `dvc repro -f {system}`"
+    listed = ", ".join(results.SCHEMA)
+    try:
+        con.execute(f"INSERT INTO results ({listed}) SELECT {listed} FROM read_parquet(?)", [file])
+        others = "SELECT count(*) FROM read_parquet(?) WHERE system <> ? OR profile <> ?"
+        if con.execute(others, [file, system, profile]).fetchone()[0]:
+            raise CatalogError(f"reports/{system}/{profile}/results.parquet has rows of another system or profile; {again}.")
+    except duckdb.Error as error:
+        what = f"reports/{system}/{profile}/results.parquet cannot be read ({_first_line(error)})"
+        raise CatalogError(f"{what}; {again}.") from None
+
+
+def _insert_own_tables(con: duckdb.DuckDBPyConnection, card: dict[str, Any], runs: list[tuple[str, str, Path]]) -> None:
+    """Make the schema of a system and its tables, one below the other where both profiles have them."""
+    system = card["name"]
+    con.execute(f"CREATE SCHEMA {_name(system)}")
+    names = sorted({file.stem for _, _, folder in runs for file in folder.glob("*.parquet")} - {"results"})
+    for name in names:
+        table = f"{_name(system)}.{_name(name)}"
+        parts = [
+            f"SELECT {_text(profile)} AS profile, * FROM read_parquet({_text(str(folder / f'{name}.parquet'))})"
+            for _, profile, folder in runs
+            if (folder / f"{name}.parquet").is_file()
+        ]
+        try:
+            con.execute(f"CREATE TABLE {table} AS {' UNION ALL BY NAME '.join(parts)}")
+        except duckdb.Error as error:
+            raise CatalogError(f"Table {name} of {system} cannot be read ({_first_line(error)}); run `dvc repro -f {system}`.") from None
+        described = card.get("tables", {}).get(name, {"description": f"Table {name} of {system}.", "columns": {}})
+        con.execute(f"COMMENT ON TABLE {table} IS {_text(described['description'])}")
+        present = {column for (column,) in con.execute(f"SELECT column_name FROM (DESCRIBE {table})").fetchall()}
+        for column, text in ({"profile": "small or full."} | described["columns"]).items():
+            if column in present:
+                con.execute(f"COMMENT ON COLUMN {table}.{_name(column)} IS {_text(text)}")
+
+
+def _name(name: str) -> str:
+    """An SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(text: str) -> str:
+    """An SQL text."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of DuckDB's message."""
+    return str(error).splitlines()[0]

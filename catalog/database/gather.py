@@ -1,0 +1,254 @@
+"""Gather the rows of the database's general tables from the cards, the parameters, the pipeline and `reports/`.
+
+Nothing is read from `data/` or `models/` but the cards, so a fresh clone, which has no built files, gives the same
+rows.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from catalog.base import io, params
+from catalog.base.errors import CatalogError
+from catalog.database import pipeline
+from catalog.report import results
+
+Row = dict[str, Any]
+Cards = dict[str, list[Row]]
+
+_PROFILES = ("small", "full", "base")  # folders of built files; `base` is a converted base model
+_RUN_COLUMNS = ("started", "seconds", "device", "dtype", "peak_memory_mb", "tokens_per_second")
+
+
+def rows(root: Path, cards: Cards) -> dict[str, list[Row]]:
+    """Return table -> rows, in the order in which they are inserted; a row's keys are columns of `schema.sql`.
+
+    Args:
+        root: the project's folder.
+        cards: what `cards.load_all(root)` returned.
+
+    Raises:
+        CatalogError: a file that cannot be read, or reports of a system without a card.
+    """
+    declared = params.load(root)
+    stages, lock = pipeline.stages(root), pipeline.lock(root)
+    names = [card["name"] for card in cards["systems"]]
+    runs = reports(root, names)
+    tables = _from_cards(cards)
+    tables["stages"] = [_stage_row(stage, lock, names) for stage in stages]
+    tables["stage_files"] = [row for stage in stages for row in _stage_files(stage, lock)]
+    tables["uses"] = _uses(cards["systems"], tables["stages"])
+    tables |= _files(cards, runs, lock)
+    tables["runs"] = [_run_row(system, profile, folder) for system, profile, folder in runs]
+    tables["plots"] = [row for run in runs for row in _plots(root, *run)]
+    tables["params"] = [
+        {"system": name, "profile": profile, "key": key, "value": json.dumps(value, ensure_ascii=False)}
+        for name in names
+        for profile, block in sorted(_profiles(declared.get(name)).items())
+        for key, value in _flatten(block)
+    ]
+    tables["queries"] = queries(root, names)
+    return tables
+
+
+def reports(root: Path, systems: list[str]) -> list[tuple[str, str, Path]]:
+    """Return (system, profile, folder) for each `reports/<system>/<profile>` with results, by system and profile.
+
+    Raises:
+        CatalogError: results of a system without a card.
+    """
+    found = []
+    for path in sorted((root / "reports").glob("*/*/results.parquet")):
+        system, profile = path.parent.parent.name, path.parent.name
+        if system not in systems:
+            raise CatalogError(f"reports/{system} has results but there is no card stages/{system}/README.md; write it or delete them.")
+        found.append((system, profile, path.parent))
+    return found
+
+
+def queries(root: Path, systems: list[str]) -> list[Row]:
+    """Return the named queries of `catalog/database/queries.sql`, then those of each `stages/<system>/queries.sql`.
+
+    A query is its three comment lines `-- name: …`, `-- title: …`, `-- description: …` and the SQL below them.
+
+    Raises:
+        CatalogError: a header line is missing, a query is empty, or a name is given twice.
+    """
+    files = [Path(__file__).with_name("queries.sql"), *(root / "stages" / name / "queries.sql" for name in systems)]
+    found: dict[str, Row] = {}
+    for file in filter(Path.is_file, files):
+        where = "catalog/database/queries.sql" if file == files[0] else file.relative_to(root).as_posix()
+        for block in re.split(r"^(?=-- name:)", file.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+            match = re.match(r"-- name: (\w+)\n-- title: ([^\n]+)\n-- description: ([^\n]+)\n(.*)\Z", block, re.DOTALL)
+            sql = match[4].strip().removesuffix(";").strip() if match else ""
+            if not sql:
+                raise CatalogError(f"{where}: {block.splitlines()[0]!r} needs the lines name, title, description, then SQL.")
+            if match[1] in found:
+                raise CatalogError(f"{where}: there are two queries of the name {match[1]}; rename one.")
+            found[match[1]] = {"name": match[1], "title": match[2].strip(), "description": match[3].strip(), "sql": sql}
+    return list(found.values())
+
+
+def _from_cards(cards: Cards) -> dict[str, list[Row]]:
+    """Rows of systems, datasets, models, metrics and reported."""
+    systems = [
+        {
+            "system": card["name"],
+            "paper_title": card["paper"]["title"],
+            "sort_order": card["order"],
+            "card": card["text"],
+            **{key: card["paper"][key] for key in ("arxiv", "venue", "repository")},
+            **{key: card[key] for key in ("title", "summary", "task", "main_claim")},
+        }
+        for card in cards["systems"]
+    ]
+    datasets = [
+        {
+            "dataset": card["name"],
+            "language": card["language"] if isinstance(card["language"], str) else ", ".join(card["language"]),
+            "card": card["text"],
+            **{key: card[key] for key in ("pretty_name", "summary", "license", "source", "made_by")},
+        }
+        for card in cards["datasets"]
+    ]
+    models = [
+        {
+            "model": card["name"],
+            "card": card["text"],
+            **{key: card[key] for key in ("summary", "license", "base_model", "kind", "parameters")},
+        }
+        for card in cards["models"]
+    ]
+    metrics = [
+        {
+            "metric": name,
+            "min_value": entry["range"][0],
+            "max_value": entry["range"][1],
+            **{key: entry[key] for key in ("display_name", "description", "unit", "lower_is_better")},
+        }
+        for name, entry in sorted(results.metrics().items())
+    ]
+    reported = [
+        {
+            "system": card["name"],
+            "where_printed": entry["where"],
+            "note": entry.get("note"),
+            **{key: entry[key] for key in ("id", "model", "dataset", "method", "metric", "value", "trust")},
+        }
+        for card in cards["systems"]
+        for entry in card["reported"]
+    ]
+    return {"systems": systems, "datasets": datasets, "models": models, "metrics": metrics, "reported": reported}
+
+
+def _stage_row(stage: Row, lock: Mapping[str, Any], systems: list[str]) -> Row:
+    """The leaf counts as recorded: DVC writes its entry only after it has written this database."""
+    recorded = stage["stage"] == "catalog" or lock.get(stage["stage"], {}).get("cmd") == stage["cmd"]
+    fields = {key: stage[key] for key in ("stage", "desc", "cmd", "deps", "outs", "params")}
+    return fields | {"system": pipeline.owner(stage["stage"], systems), "in_lock": recorded}
+
+
+def _stage_files(stage: Row, lock: Mapping[str, Any]) -> list[Row]:
+    """Paths of a stage with their hashes, but for the leaf's, which would make this database depend on itself."""
+    recorded = {} if stage["stage"] == "catalog" else lock.get(stage["stage"], {})
+    found = []
+    for kind in ("dep", "out"):
+        for path in stage[f"{kind}s"]:
+            md5, size = recorded.get(kind, {}).get(path, (None, None))
+            found.append({"stage": stage["stage"], "kind": kind, "path": path, "md5": md5, "bytes": size})
+    return found
+
+
+def _uses(systems: list[Row], stages: list[Row]) -> list[Row]:
+    """What a card names and what the system's stages read or make, of the names that the card gives."""
+    found = []
+    for card in systems:
+        for kind, folder in (("dataset", "data"), ("model", "models")):
+            for name in card[f"{kind}s"]:
+                using = [
+                    stage["stage"]
+                    for stage in stages
+                    if stage["system"] == card["name"]
+                    and any(path.startswith(f"{folder}/{name}/") for path in stage["deps"] + stage["outs"])
+                ]
+                found += [{"system": card["name"], "kind": kind, "name": name, "stage": stage} for stage in using or [None]]
+    return found
+
+
+def _files(cards: Cards, runs: list[tuple[str, str, Path]], lock: Mapping[str, Any]) -> dict[str, list[Row]]:
+    """Rows of dataset_files and model_files: what evaluations described, and outputs in `dvc.lock` none described."""
+    recorded = {path: entry for stage in lock.values() for path, entry in stage["out"].items()}
+    tables = {}
+    for kind, folder in (("dataset", "data"), ("model", "models")):
+        known = {card["name"] for card in cards[f"{kind}s"]}
+        found: dict[tuple[str, str, str], Row] = {}
+        for _, _, report in runs:
+            path = report / f"{kind}s.json"
+            for entry in io.read_json(path) if path.is_file() else []:
+                key = (entry[kind], entry["profile"], entry["path"])
+                # Two systems may describe one file; the description of the file that the lock records counts.
+                if key not in found or recorded.get(entry["path"], (None,))[0] == entry["md5"]:
+                    found[key] = _described(entry)
+        described = [path for _, _, path in found]
+        for path, (md5, size) in recorded.items():
+            parts = path.split("/")
+            if parts[0] != folder or len(parts) < 3 or parts[1] not in known or parts[2] not in _PROFILES:
+                continue
+            if not any(_overlap(path, other) for other in described):
+                key = (parts[1], parts[2], path)
+                found[key] = {kind: parts[1], "profile": parts[2], "path": path, "md5": md5, "bytes": size}
+        tables[f"{kind}_files"] = [found[key] for key in sorted(found)]
+    return tables
+
+
+def _described(entry: Row) -> Row:
+    """A description as a row: the first rows as JSON."""
+    return entry | {"head": json.dumps(entry["head"], ensure_ascii=False)} if "head" in entry else entry
+
+
+def _overlap(path: str, other: str) -> bool:
+    """Whether two paths are one, or one lies in the other."""
+    return path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/")
+
+
+def _run_row(system: str, profile: str, folder: Path) -> Row:
+    """A row of runs; all but the name is NULL when `run.json` is absent."""
+    path = folder / "run.json"
+    info = io.read_json(path) if path.is_file() else {}
+    row = {"system": system, "profile": profile} | {key: info.pop(key, None) for key in _RUN_COLUMNS}
+    row["versions"] = json.dumps(info.pop("versions", {}), sort_keys=True)
+    return row | {"info": json.dumps(info, sort_keys=True, ensure_ascii=False)}
+
+
+def _plots(root: Path, system: str, profile: str, folder: Path) -> list[Row]:
+    """Rows of plots: Vega-Lite JSON and PNG files under `plots/`, by name."""
+    found = []
+    for path in sorted((folder / "plots").glob("*")):
+        kind = {".json": "vega", ".png": "png"}.get(path.suffix)
+        if kind is None:
+            continue
+        title = io.read_json(path).get("title") if kind == "vega" else None
+        if isinstance(title, Mapping):
+            title = title.get("text")
+        if isinstance(title, list):
+            title = " ".join(title)
+        row = {"system": system, "profile": profile, "name": path.stem, "kind": kind}
+        row["title"] = title or path.stem.replace("_", " ").capitalize()
+        found.append(row | {"path": path.relative_to(root).as_posix()})
+    return found
+
+
+def _profiles(block: Any) -> dict[str, Mapping[str, Any]]:
+    """The profiles of a system's `params.yaml`."""
+    return {key: value for key, value in (block or {}).items() if isinstance(value, Mapping)}
+
+
+def _flatten(block: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested keys joined by dots, in the order of the file; lists stay whole."""
+    found = []
+    for key, value in block.items():
+        name = f"{prefix}{key}"
+        found += _flatten(value, f"{name}.") if isinstance(value, Mapping) and value else [(name, value)]
+    return found

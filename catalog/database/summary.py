@@ -1,0 +1,117 @@
+"""Print what the catalog found: for each system its main claim, the paper's number, ours, the trivial baseline's.
+
+`python -m catalog.database.summary` reads the built database.
+"""
+
+import contextlib
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import duckdb
+
+from catalog.base.errors import run
+from catalog.database import db
+
+HEADER = ("system", "profile", "main claim", "reported", "ours", "baseline", "holds")
+_CLAIM_WIDTH = 60
+
+
+def rows(con: duckdb.DuckDBPyConnection) -> list[tuple[str, ...]]:
+    """Return one row of texts, in the columns of `HEADER`, for each system and each profile it was measured at.
+
+    A system without results has one row with dashes.
+    """
+    found = con.execute(
+        """
+        SELECT s.system, c.profile, coalesce(c.text, s.summary), c.reported, c.ours, c.baseline, c.holds
+        FROM systems AS s
+        LEFT JOIN comparison AS c ON c.system = s.system AND c.is_main
+        ORDER BY s.sort_order, s.system, c.profile DESC
+        """
+    ).fetchall()
+    return [
+        (
+            system,
+            profile or "–",
+            shorten(text, _CLAIM_WIDTH),
+            number(reported),
+            number(ours),
+            number(baseline),
+            verdict(holds),
+        )
+        for system, profile, text, reported, ours, baseline, holds in found
+    ]
+
+
+def number(value: float | None) -> str:
+    """A number in three significant digits; a dash for None."""
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
+
+
+def verdict(holds: bool | None) -> str:
+    """Whether a claim holds, in a word."""
+    return {True: "yes", False: "no", None: "not measured"}[holds]
+
+
+def shorten(text: str, width: int) -> str:
+    """The text on one line, cut at a word where it is longer than `width`."""
+    text = " ".join(text.split())
+    return text if len(text) <= width else text[: width - 1].rsplit(" ", 1)[0] + "…"
+
+
+def text_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Lay out a table in plain text: columns two blanks apart, a rule below the header, numbers to the right.
+
+    Args:
+        header: column names.
+        rows: cells; None is shown as NULL, control characters as blanks, floats in four significant digits.
+    """
+    values = [list(row) for row in rows]
+    cells = [[str(name) for name in header]] + [[_cell(value) for value in row] for row in values]
+    widths = [max(_width(row[i]) for row in cells) for i in range(len(header))]
+    right = [any(row[i] is not None for row in values) and all(_is_number(row[i]) for row in values) for i in range(len(header))]
+    lines = []
+    for row in cells:
+        padded = [
+            " " * (width - _width(cell)) + cell if align else cell + " " * (width - _width(cell))
+            for cell, width, align in zip(row, widths, right)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the table and the command that opens the app."""
+    with contextlib.closing(db.connect()) as con:
+        found = rows(con)
+        failing = con.execute("SELECT count(*) FILTER (NOT holds), count(holds) FROM claims").fetchone()
+    print(text_table(HEADER, found))
+    print(f"\n{failing[1] - failing[0]} of {failing[1]} claims tested hold here. To look at everything: make app")
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    # Texts of the database are not to steer a terminal.
+    return "".join(" " if unicodedata.category(letter).startswith("C") else letter for letter in str(value))
+
+
+def _width(text: str) -> int:
+    """Columns that a text takes in a terminal: wide letters take two, combining marks none."""
+    return sum(0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""What an evaluation writes: results, tables, intervals, pictures. Imports `base` alone, so no torch; for every evaluation."""

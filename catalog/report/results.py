@@ -1,0 +1,266 @@
+"""What an evaluation writes: tidy result rows, a system's own tables, descriptions of its files, and `run.json`.
+
+One row is one measured number. Everything here but `run.json` is the same, byte for byte, when the same stage runs
+again on the same machine, so a forced re-run leaves `git diff reports/` empty. Timings therefore never stand in a
+result row.
+
+An evaluation calls `write_results`, then `write_table` for its own tables, then `write_descriptions`, and `write_run`
+last, because `run.json` records the fingerprint of the Parquet files it belongs to.
+"""
+
+import datetime
+import functools
+import hashlib
+import importlib.metadata
+import math
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from ruamel.yaml import YAML
+
+from catalog.base import io, params
+from catalog.base.errors import CatalogError
+from catalog.report.describe import describe_dataset, describe_model
+from catalog.report.intervals import bootstrap, wilson
+
+__all__ = [
+    "bootstrap",
+    "describe_dataset",
+    "describe_model",
+    "folder",
+    "metrics",
+    "row",
+    "training_facts",
+    "wilson",
+    "write_descriptions",
+    "write_results",
+    "write_run",
+    "write_table",
+]
+
+KEY = ("system", "profile", "experiment", "dataset", "model", "method", "metric", "split", "seed")
+SCHEMA = pl.Schema(
+    dict.fromkeys(KEY[:-1], pl.String) | {"seed": pl.Int64, "value": pl.Float64, "ci_low": pl.Float64, "ci_high": pl.Float64, "n": pl.Int64}
+)
+NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+_LIBRARIES = "accelerate duckdb numpy peft polars safetensors scikit-learn sdmetrics torch transformers".split()
+_STARTED = time.time()  # close enough to the start of the process: stages import this module first
+
+
+def row(
+    system: str,
+    profile: str,
+    experiment: str,
+    dataset: str,
+    model: str,
+    method: str,
+    metric: str,
+    value: float,
+    *,
+    split: str = "test",
+    seed: int = 0,
+    ci: tuple[float | None, float | None] = (None, None),
+    n: int | None = None,
+) -> dict[str, Any]:
+    """Return one result row for `write_results`.
+
+    Args:
+        experiment: which question of the paper this number belongs to, e.g. `head_ablation`.
+        method: what was done, e.g. the paper's method, a baseline, `none`.
+        metric: a name of `metrics.yaml`, which also gives the unit.
+        ci: lower and upper bound of a 95 % interval, in the unit of the metric, or (None, None).
+        n: number of items behind the value.
+    """
+    low, high = ci
+    key = dict(zip(KEY, (system, profile, experiment, dataset, model, method, metric, split, int(seed)), strict=True))
+    number = {
+        "value": float(value),
+        "ci_low": None if low is None else float(low),
+        "ci_high": None if high is None else float(high),
+    }
+    return key | number | {"n": None if n is None else int(n)}
+
+
+@functools.cache
+def metrics() -> dict[str, dict[str, Any]]:
+    """Return `metrics.yaml`: metric -> {display_name, description, unit, lower_is_better, range}."""
+    with Path(__file__).with_name("metrics.yaml").open(encoding="utf-8") as file:
+        return YAML(typ="safe").load(file)
+
+
+def folder(system: str, profile: str, root: Path | None = None) -> Path:
+    """Return `reports/<system>/<profile>` under `root` (the project's root by default)."""
+    for name in (system, profile):
+        if not NAME.match(name):
+            raise CatalogError(f"{name!r} cannot be a folder of reports/; use lower-case letters, digits and _.")
+    return (root or params.ROOT) / "reports" / system / profile
+
+
+def write_results(rows: Iterable[dict[str, Any]], system: str, profile: str, *, root: Path | None = None) -> None:
+    """Check the rows, then write `results.parquet`, sorted by its key, and `metrics.json` for `dvc metrics`.
+
+    `metrics.json` nests experiment, `dataset/model` (and split, where it is not `test`), method and metric; seeds are
+    averaged.
+
+    Raises:
+        CatalogError: no rows; a value that is not finite or lies outside its metric's range or its interval; a metric
+            that is not in `metrics.yaml`; two rows with one key; a row of another system or profile.
+    """
+    rows = list(rows)
+    if not rows:
+        raise CatalogError(f"{system} ({profile}) has no result rows; give at least one.")
+    seen = set()
+    for item in rows:
+        _check_row(item, system, profile)
+        key = tuple(item[name] for name in KEY)
+        if key in seen:
+            raise CatalogError(f"Two results have the key {_label(item)}; give each its own experiment, method, split or seed.")
+        seen.add(key)
+    df = pl.DataFrame(rows, schema=SCHEMA).sort(KEY)
+    target = folder(system, profile, root)
+    io.write_parquet(df, target / "results.parquet")
+    io.write_json(_nested(df), target / "metrics.json")
+
+
+def _check_row(item: dict[str, Any], system: str, profile: str) -> None:
+    """Raise `CatalogError` if one row does not hold what its metric and its key promise."""
+    if set(item) != set(SCHEMA):
+        raise CatalogError(f"A result row has the keys {', '.join(sorted(item))}; make it with catalog.report.results.row.")
+    label = _label(item)
+    if (item["system"], item["profile"]) != (system, profile):
+        raise CatalogError(f"The result {label} does not belong to {system} ({profile}); write it with its own system and profile.")
+    empty = [name for name in KEY[:-1] if not isinstance(item[name], str) or not item[name]]
+    if empty:
+        raise CatalogError(f"The result {label} needs a non-empty text for {', '.join(empty)}.")
+    if item["metric"] not in metrics():
+        raise CatalogError(f"The metric {item['metric']!r} is not declared; add it to catalog/report/metrics.yaml.")
+    value, low, high = item["value"], item["ci_low"], item["ci_high"]
+    if not all(math.isfinite(number) for number in (value, low, high) if number is not None):
+        raise CatalogError(f"The result {label} is {value} with interval ({low}, {high}); leave out what could not be measured.")
+    if (low is None) != (high is None) or (low is not None and not low <= value <= high):
+        raise CatalogError(f"The result {label} is {value}, outside its interval ({low}, {high}); give both bounds around it or none.")
+    smallest, largest = metrics()[item["metric"]]["range"]
+    if (smallest is not None and value < smallest) or (largest is not None and value > largest):
+        raise CatalogError(
+            f"The result {label} is {value}, outside the range [{smallest}, {largest}] that catalog/report/metrics.yaml gives."
+        )
+
+
+def _label(item: dict[str, Any]) -> str:
+    """The key of a row in words, for messages."""
+    return " / ".join(str(item.get(name)) for name in KEY)
+
+
+def _nested(df: pl.DataFrame) -> dict[str, Any]:
+    """Nest results the way `dvc metrics show` prints them: experiment -> dataset/model -> method -> metric -> value."""
+    nested: dict[str, Any] = {}
+    for (experiment, dataset, model, split, method, metric), part in df.group_by(
+        ["experiment", "dataset", "model", "split", "method", "metric"], maintain_order=True
+    ):
+        place = f"{dataset}/{model}" if split == "test" else f"{dataset}/{model}/{split}"
+        nested.setdefault(experiment, {}).setdefault(place, {}).setdefault(method, {})[metric] = part["value"].mean()
+    return nested
+
+
+def write_table(df: pl.DataFrame, system: str, profile: str, name: str, sort_by: list[str], *, root: Path | None = None) -> None:
+    """Write a system's own table `<name>.parquet`, which the database shows as `<system>.<name>`, sorted by `sort_by`.
+
+    The system's card describes it under `tables`.
+
+    Raises:
+        CatalogError: a name that SQL or the folder cannot take, a column `profile` (the database adds it), no
+            `sort_by`, or `sort_by` does not say the order wholly.
+    """
+    if not NAME.match(name) or name == "results":
+        raise CatalogError(f"{name!r} cannot name a table; use lower-case letters, digits and _, and not `results`.")
+    if "profile" in df.columns:
+        raise CatalogError(f"Table {name} has a column `profile`, which the database adds; drop it.")
+    if not sort_by or df.select(sort_by).is_duplicated().any():
+        raise CatalogError(f"Table {name} must be sorted by columns that tell its rows apart; {sort_by} do not.")
+    io.write_parquet(df, folder(system, profile, root) / f"{name}.parquet", sort_by=sort_by)
+
+
+def write_descriptions(
+    system: str, profile: str, datasets: list[dict[str, Any]], models: list[dict[str, Any]], *, root: Path | None = None
+) -> None:
+    """Write `datasets.json` and `models.json` from what `describe_dataset` and `describe_model` returned."""
+    target = folder(system, profile, root)
+    for kind, entries in (("dataset", datasets), ("model", models)):
+        ordered = sorted(entries, key=lambda entry: (entry[kind], entry["profile"], entry["path"]))
+        io.write_json(ordered, target / f"{kind}s.json")
+
+
+def training_facts(runs: list[dict[str, Any]], *others: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `run.json` for a system that trains: device, dtype, time, memory, tokens a second.
+
+    Args:
+        runs: `Run.info` of each training run.
+        others: `seconds` and `peak_memory_mb` of each other stage with a model.
+    """
+    training = sum(run["seconds"] for run in runs)
+    return {
+        "device": runs[0]["device"],
+        "dtype": runs[0]["dtype"],
+        "seconds": round(training + sum(other["seconds"] for other in others), 1),
+        "peak_memory_mb": max(item["peak_memory_mb"] for item in (*runs, *others)),
+        "tokens_per_second": round(sum(run["tokens"] for run in runs) / training, 1),
+    }
+
+
+def write_run(system: str, profile: str, info: dict[str, Any], *, root: Path | None = None) -> None:
+    """Write `run.json`: when, where, how long and with what the results of this folder were made.
+
+    A recorded run stays when the Parquet files are byte for byte those it was recorded with, so call this last.
+    `seconds` (since the process started), `device` (`cpu`) and `dtype` may be overridden in `info`; `versions` are
+    those of the imported libraries.
+
+    Args:
+        info: any JSON values; the database takes `seconds`, `device`, `dtype`, `peak_memory_mb` and `tokens_per_second`
+            as columns.
+
+    Raises:
+        CatalogError: there is no `results.parquet` yet, or `info` holds what JSON cannot.
+    """
+    target = folder(system, profile, root)
+    if not (target / "results.parquet").is_file():
+        raise CatalogError(f"{system} ({profile}) has no results.parquet; call write_results before write_run.")
+    names = sorted(path.name for path in target.glob("*.parquet"))
+    fingerprint = hashlib.sha256("".join(f"{name} {io.sha256(target / name)}\n" for name in names).encode()).hexdigest()
+    if (target / "run.json").is_file() and io.read_json(target / "run.json").get("fingerprint") == fingerprint:
+        return
+    started = datetime.datetime.fromtimestamp(_STARTED, datetime.UTC).replace(tzinfo=None, microsecond=0)
+    recorded = {
+        "started": started.isoformat(),
+        "seconds": round(time.time() - _STARTED, 1),
+        "device": "cpu",
+        "dtype": None,
+        "cpu": _cpu(),
+        "cpu_count": os.cpu_count(),
+        "versions": _versions(),
+    }
+    io.write_json(recorded | info | {"fingerprint": fingerprint}, target / "run.json")
+
+
+def _cpu() -> str:
+    """The processor's model name, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _versions() -> dict[str, str]:
+    """Versions of Python and of those libraries that this process has imported."""
+    found = {"python": platform.python_version()}
+    for library in _LIBRARIES:
+        if {"scikit-learn": "sklearn"}.get(library, library) in sys.modules:
+            found[library] = importlib.metadata.version(library)
+    return found

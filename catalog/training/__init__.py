@@ -1,0 +1,1 @@
+"""The one path through which every system trains (torch). Imports `base`, `models` and `inside`."""

@@ -1,0 +1,288 @@
+"""Building, opening and checking the database, and the pipeline it reads."""
+
+import contextlib
+import hashlib
+import io as std_io
+import os
+import shutil
+import subprocess
+import sys
+
+import demo_project
+import duckdb
+import polars as pl
+import pytest
+
+from catalog.base import io, params
+from catalog.base.errors import CatalogError, run
+from catalog.database import cards, check, db, gather, pipeline, summary
+from catalog.report import results
+
+HEADS = "stages/demo_heads/README.md"
+
+
+def column(con, sql, values=None):
+    return [row[0] for row in con.execute(sql, values).fetchall()]
+
+
+# Building and opening
+
+
+def test_the_same_inputs_give_the_same_bytes(demo_root, demo_catalog, tmp_path):
+    again = shutil.copytree(demo_root, tmp_path / "elsewhere", ignore=shutil.ignore_patterns(db.FILE))
+    digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in (demo_catalog, db.build(again), db.build(again))}
+    assert len(digests) == 1
+
+
+def test_large_own_tables_give_the_same_bytes_too(demo_root):
+    n = 30_000
+    text = pl.Series([f"text {i * 7919 % n}" for i in range(n)])
+    flags = pl.Series([None if i % 3 == 0 else i % 2 == 0 for i in range(n)])
+    df = pl.DataFrame({"i": range(n), "text": text, "flag": flags, "value": [i / 7 for i in range(n)]})
+    results.write_table(df, "demo_text", "small", "big", ["i"], root=demo_root)
+    assert db.build(demo_root).read_bytes() == db.build(demo_root).read_bytes()
+    with contextlib.closing(db.connect(demo_root / db.FILE)) as con:
+        assert con.execute("SELECT count(*), count(flag), sum(i) FROM demo_text.big").fetchone() == (
+            n,
+            20_000,
+            n * (n - 1) // 2,
+        )
+
+
+def test_the_file_is_in_the_storage_format_of_older_programs(demo_catalog):
+    with contextlib.closing(duckdb.connect(str(demo_catalog), read_only=True)) as con:
+        (tags,) = column(con, "SELECT tags FROM duckdb_databases() WHERE NOT internal")
+    assert tags["storage_version"].startswith("v1.2.0")
+
+
+def test_readers_can_reach_nothing_else(con, tmp_path):
+    io.write_text("secret", tmp_path / "secret.csv")
+    for sql in (
+        f"FROM read_csv('{tmp_path / 'secret.csv'}')",
+        f"COPY results TO '{tmp_path / 'out.csv'}'",
+        f"ATTACH '{tmp_path / 'other.duckdb'}'",
+        "SET enable_external_access = true",
+        "INSTALL httpfs",
+        "DROP TABLE results",
+        "DELETE FROM results",
+    ):
+        with pytest.raises(duckdb.Error):
+            con.execute(sql)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["project", "secret.csv"]
+
+
+def test_an_absent_or_broken_file_is_one_sentence(tmp_path, demo_catalog, monkeypatch):
+    with pytest.raises(CatalogError, match="build it from the committed reports with `dvc repro -s catalog`"):
+        db.connect(tmp_path / "no.duckdb")
+    io.write_text("not a database", tmp_path / "broken.duckdb")
+    with pytest.raises(CatalogError, match="cannot be opened"):
+        db.connect(tmp_path / "broken.duckdb")
+    monkeypatch.setenv("CATALOG_DB", str(demo_catalog))
+    with contextlib.closing(db.connect()) as con:
+        assert column(con, "SELECT count(*) FROM systems") == [2]
+
+
+def test_a_rebuild_replaces_the_file_under_a_reader(con, demo_root):
+    shutil.rmtree(demo_root / "reports/demo_text")
+    db.build(demo_root)
+    assert column(con, "SELECT count(*) FROM results") == [9]
+    con.close()
+    with contextlib.closing(db.connect(demo_root / db.FILE)) as again:
+        assert column(again, "SELECT count(*) FROM results") == [6]
+
+
+def test_an_empty_project_builds_and_every_query_runs(tmp_path):
+    io.write_text("profile: small\n", tmp_path / "params.yaml")
+    with contextlib.closing(db.connect(db.build(tmp_path))) as con:
+        assert check.problems(con, tmp_path) == []
+        assert len(column(con, "SELECT name FROM queries")) >= 8
+        assert summary.rows(con) == []
+        for view in ("comparison", "leaderboard", "lineage"):
+            assert con.execute(f"FROM {view}").fetchall() == []
+
+
+def test_the_leaf_is_light(demo_root):
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from stages import build_catalog\n"
+        "from catalog import check, db, readme\n"
+        "db.build(Path(sys.argv[1]))\n"
+        "heavy = {'torch', 'transformers', 'sdmetrics', 'streamlit', 'pandas', 'dvc'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(demo_root)], cwd=params.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "said"),
+    [
+        (
+            "reports/demo_heads/small/results.parquet",
+            "no Parquet",
+            "reports/demo_heads/small/results.parquet cannot be read",
+        ),
+        ("reports/demo_heads/small/heads.parquet", "no Parquet", "Table heads of demo_heads cannot be read"),
+        ("reports/demo_heads/small/run.json", "{", "run.json is not valid JSON"),
+        ("reports/demo_heads/small/run.json", '{"started": "noon"}', "Table runs cannot be filled"),
+        ("reports/demo_heads/small/plots/head_drops.json", "[", "head_drops.json is not valid JSON"),
+        ("reports/gone/small/results.parquet", "", "no card stages/gone/README.md"),
+        ("stages/demo_heads/queries.sql", "-- name: a\nSELECT 1", "needs the lines name, title, description"),
+        (
+            "stages/demo_heads/queries.sql",
+            "-- name: scales\n-- title: t\n-- description: d\nSELECT 1",
+            "two queries of the name scales",
+        ),
+        ("dvc.yaml", "stages: [", "dvc.yaml cannot be read"),
+        ("dvc.yaml", "stages: {a: {cmd: 'x ${no.thing}'}}", "stage a uses .{no.thing}"),
+        ("dvc.yaml", "stages: {a: {cmd: 'x ${demo_text.small.steps}'}}", "which is not in params.yaml"),
+        ("dvc.yaml", "stages: {a: {deps: [x]}}", "stage a has no cmd"),
+        ("dvc.lock", "stages: [", "dvc.lock cannot be read"),
+        ("params.yaml", "a: [", "^params.yaml cannot be read"),
+        ("stages/demo_text/params.yaml", "small: [", "^stages/demo_text/params.yaml cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_named(demo_root, path, content, said):
+    io.write_text(content, demo_root / path)
+    with pytest.raises(CatalogError, match=said) as error:
+        db.build(demo_root)
+    assert "\n" not in str(error.value)
+    assert not (demo_root / db.FILE).exists()
+
+
+def test_results_of_another_system_are_refused(demo_root):
+    shutil.copy(demo_root / "reports/demo_text/small/results.parquet", demo_root / "reports/demo_heads/small/results.parquet")
+    with pytest.raises(CatalogError, match="has rows of another system or profile"):
+        db.build(demo_root)
+
+
+def test_the_demo_project_repeats_itself(tmp_path):
+    roots = [demo_project.make(tmp_path / name) for name in "ab"]
+    files = [sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file()) for root in roots]
+    assert files[0] == files[1]
+    assert all((roots[0] / file).read_bytes() == (roots[1] / file).read_bytes() for file in files[0])
+
+
+def test_gathering_reads_nothing_of_the_data(demo_root, monkeypatch):
+    opened = []
+    real = std_io.open
+
+    def watch(file, *args, **more):
+        opened.append(str(file))
+        return real(file, *args, **more)
+
+    io.write_text("unreadable", demo_root / "data/demo_sums/small/sums.parquet")
+    monkeypatch.setattr("io.open", watch)
+    gather.rows(demo_root, cards.load_all(demo_root))
+    assert opened
+    assert [path for path in opened if "/small/sums" in path] == []
+
+
+# Pipeline
+
+
+def test_stages_of_this_project_are_those_that_dvc_sees():
+    listed = subprocess.run(
+        [sys.executable, "-m", "dvc", "stage", "list", "--all", "--name-only"],
+        cwd=params.ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"DVC_NO_ANALYTICS": "1"},
+    )
+    names = [stage["stage"] for stage in pipeline.stages()]
+    assert listed.returncode == 0, listed.stderr
+    assert sorted(names) == sorted(listed.stdout.split())
+
+
+def test_the_leaf_follows_every_card_and_report():
+    (leaf,) = [stage for stage in pipeline.stages() if stage["stage"] == "catalog"]
+    found = cards.load_all()
+    needed = {card["path"] for card in found["datasets"] + found["models"]}
+    needed |= {f"reports/{card['name']}" for card in found["systems"]}
+    needed |= {"catalog", "stages", "params.yaml"}
+    assert set(leaf["deps"]) == needed, "add what is missing to the deps of the stage catalog in dvc.yaml"
+
+
+def test_the_owner_of_a_stage_is_the_longest_name():
+    names = ["sim", "sim_doc"]
+    owners = [pipeline.owner(stage, names) for stage in ("sim", "sim_doc", "sim_doc_data", "sim_train", "similar", "fetch@sim")]
+    assert owners == ["sim", "sim_doc", "sim_doc", "sim", None, None]
+
+
+# Named queries, check, summary
+
+
+def test_every_named_query_runs_and_says_something(con):
+    queries = con.execute("SELECT name, title, description, sql FROM queries").fetchall()
+    assert "demo_worst_heads" in {name for name, *_ in queries}
+    rows = {name: con.execute(sql).fetchall() for name, _, _, sql in queries}
+    assert [name for name, found in rows.items() if not found] == []
+    assert rows["failed_claims"][0][:3] == ("demo_heads", "full", "few-heads")
+    assert rows["claims_by_system"] == [
+        ("demo_heads", "full", 0, 2, 1),
+        ("demo_heads", "small", 2, 0, 1),
+        ("demo_text", "small", 1, 0, 0),
+    ]
+    assert [row[-1] for row in rows["beats_baseline"]] == [True, True, True, True, True]
+    assert rows["scales"][0] == (
+        "demo_heads",
+        "head_ablation",
+        "demo_sums",
+        "none",
+        "accuracy",
+        "demo_base",
+        0.9,
+        "demo_base",
+        0.8,
+    )
+
+
+def test_check_finds_what_is_missing(demo_root):
+    io.write_text("small: {a: 1}\n", demo_root / "stages/demo_more/params.yaml")
+    shutil.rmtree(demo_root / "reports/demo_text")
+    demo_project.change(demo_root, HEADS, "      head: Head, from 0.\n", "")
+    demo_project.change(demo_root, "stages/demo_heads/queries.sql", "demo_heads.heads", "demo_heads.tails")
+    with contextlib.closing(db.connect(db.build(demo_root))) as con:
+        found = check.problems(con, demo_root)
+    assert [sentence.split(":")[0] for sentence in found] == [
+        "demo_more has parameters but no card",
+        "demo_text has no results",
+        "The query demo_worst_heads does not run, correct it",
+        "Column head of demo_heads.heads is not described",
+    ]
+
+
+def test_check_and_summary_on_the_command_line(demo_catalog, demo_root, monkeypatch, capsys):
+    monkeypatch.setenv("CATALOG_DB", str(demo_catalog))
+    monkeypatch.setattr(params, "ROOT", demo_root)
+    run(check.main, [])
+    run(summary.main, [])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("The catalog holds 2 systems")
+    assert lines[1].split() == ["system", "profile", "main", "claim", "reported", "ours", "baseline", "holds"]
+    assert lines[3].split() == [
+        "demo_heads",
+        "small",
+        *"Removing few heads costs most of the accuracy.".split(),
+        "0.5",
+        "0.45",
+        "0.02",
+        "yes",
+    ]
+    assert lines[-1] == "3 of 5 claims tested hold here. To look at everything: make app"
+    io.write_text("small: {a: 1}\n", demo_root / "stages/demo_more/params.yaml")
+    with pytest.raises(SystemExit) as error:
+        run(check.main, [])
+    assert error.value.code == 1
+    assert "Error: demo_more has parameters but no card" in capsys.readouterr().err
+
+
+def test_text_tables_line_up_and_cannot_steer_a_terminal():
+    text = summary.text_table(["name", "n"], [["数据", 1.23456], ["a\x1b[31mb", None]])
+    assert text.splitlines() == ["name         n", "-------  -----", "数据     1.235", "a [31mb   NULL"]
+
+
+@pytest.mark.parametrize(("value", "shown"), [(None, "–"), (0.0, "0"), (0.12345, "0.123"), (1234.5, "1234"), (-2.0, "-2")])
+def test_numbers_are_short(value, shown):
+    assert summary.number(value) == shown

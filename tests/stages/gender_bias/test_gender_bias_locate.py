@@ -1,0 +1,66 @@
+"""Locating neurons, weighing the edit and the hierarchy experiment, end to end on a tiny random model."""
+
+import dataclasses
+
+import polars as pl
+import pytest
+import torch
+from tiny import tiny
+
+from catalog.base.params import profile_params
+from catalog.inside.anatomy import view
+from stages.gender_bias.locate import cards, find, hierarchy, part, selections, weighed
+from stages.gender_bias.measure import Targets
+from stages.gender_bias.scan import finish, probe
+from stages.gender_bias.settings import Params
+
+
+class Letters:
+    """A tokenizer of letters."""
+
+    def __call__(self, text, add_special_tokens=True):
+        ids = [[3 + ord(c) % 50 for c in t if c != " "] for t in ([text] if isinstance(text, str) else text)]
+        return {"input_ids": ids[0] if isinstance(text, str) else ids}
+
+    def decode(self, token):
+        return str(token)
+
+
+@pytest.fixture(scope="module")
+def located():
+    p = dataclasses.replace(profile_params(Params, "gender_bias", "small").edit, neutral_every=1, perplexity_limit=1.0)
+    v, tokenizer = view(tiny("llama")), Letters()
+    prompts = pl.DataFrame({"id": range(24), "word": [f"w{i}" for i in range(24)], "text": [f"ab{chr(97 + i)}xy" for i in range(24)]})
+    found = find(v, tokenizer, Targets(11, 12, [], []), prompts, ["qwertyuiop", "asdfghjkl"], p)
+    report = probe(v, tokenizer(["zxcvbnmqw"])["input_ids"], every=1)
+    return v, tokenizer, p, found, report
+
+
+def test_the_scan_measures_what_switching_off_does(located):
+    v, _, p, found, _ = located
+    depth = round(p.shallow * v.n_layers)
+    assert all(layer >= depth for layer, _ in found.pool) and all(layer < depth for layer, _ in found.early)
+    assert found.effects.shape == (len(found.pool), 24) and (found.damage >= -1e-6).all()
+
+
+def test_the_combined_edit_lowers_the_bias_within_its_budget(located):
+    v, _, p, found, report = located
+    budget, shares = weighed(v, found, report, p)
+    assert float((shares.square() * found.damage).sum()) <= budget * 1.01 and budget in p.kl_budgets
+    sets = selections(v, found, budget, shares, p)
+    size = len(sets["combined"].neurons)
+    assert all(len(sets[name].neurons) == size for name in ("logit", "causal", "logit, matched", "causal, matched"))
+    assert (found.d + shares @ found.effects).abs().mean() < found.d.abs().mean()
+    few = part(v, found, shares, 3, budget, p)
+    assert len(few.neurons) <= 3 and set(few.neurons) <= set(sets["combined"].neurons)
+    table = cards(found, sets, p, "m")
+    assert len(table) == len(found.pool) and table["combined_rank"].drop_nulls().sort().to_list() == list(range(1, size + 1))
+
+
+def test_hierarchy_compares_groups_of_one_size(located):
+    v, tokenizer, p, found, report = located
+    nll = -finish(v, report, 0, lambda logp: logp).gather(1, report.after[:, None])[:, 0].double()
+    table = hierarchy(v, tokenizer, found, report, nll, dataclasses.replace(p, general_kl=9.0), "m", torch.Generator().manual_seed(0))
+    assert table["group"].to_list() == ["general", "gender", "random"] and set(table["n"]) == {p.hierarchy_neurons}
+    assert ((table["deeper_changed"] > 0) & (table["deeper_changed"] <= 1)).all()
+    assert table["perplexity_before"].n_unique() == 1
