@@ -239,6 +239,7 @@ DVC = """stages:
     params: [{stages/demo_heads/params.yaml: ["${profile}"]}, seed]
     outs:
       - reports/demo_heads/${profile}/results.parquet: {cache: false}
+      - reports/demo_heads/${profile}/tables: {cache: false}
       - reports/demo_heads/${profile}/run.json: {cache: false, persist: true}
     metrics:
       - reports/demo_heads/${profile}/metrics.json: {cache: false}
