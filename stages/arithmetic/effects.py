@@ -24,6 +24,7 @@ Found = tuple[float, float, float] | None  # value, low, high
 
 HIDDEN_TESTED = (2, 3)  # the thresholds M on which a claim rests, and for whose number its intervals are corrected
 RESAMPLES = 2000
+RESAMPLED = {"model": pl.String, "statement": pl.String, "share": pl.Float64, "n": pl.Int64, "resamples": pl.Int64}
 
 
 # --- intervals -----------------------------------------------------------------------------------------------------------------
@@ -269,5 +270,5 @@ def build(raw: dict[str, pl.DataFrame], tuned: pl.DataFrame, coefficients: pl.Da
     loras = of_loras(tuned, coefficients, model, depth(raw, model)) + of_pruning(tuned, model, kept["lora_layer"])
     return {
         "paired": pl.DataFrame([*of_heads(raw, count), *of_digits(raw), *of_neurons(raw), *loras]),
-        "resampled": pl.DataFrame(same_head(by_prompt(raw, count))),
+        "resampled": pl.DataFrame(same_head(by_prompt(raw, count)), schema=RESAMPLED),
     }
