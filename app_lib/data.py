@@ -17,7 +17,7 @@ import duckdb
 import polars as pl
 import streamlit as st
 
-from app_lib.sql_worker import cannot_open
+from app_lib.sql_answer import cannot_open
 from catalog.db import connect
 from catalog.errors import CatalogError
 from catalog.params import ROOT

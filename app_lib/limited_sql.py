@@ -19,7 +19,7 @@ import polars as pl
 import pyarrow as pa
 
 from app_lib import data
-from app_lib.sql_worker import MAX_CELL, one_line
+from app_lib.sql_answer import MAX_CELL, one_line
 from catalog.errors import CatalogError
 
 __all__ = ["MAX_CELL", "MAX_ROWS", "MAX_SECONDS", "Answer", "Pool", "ask", "one_line", "warm"]
@@ -28,10 +28,13 @@ MAX_ROWS = 5_000
 MAX_SECONDS = 10.0
 MAX_BYTES = 50_000_000  # of an answer
 MAX_STATEMENT = 1_000_000  # characters
-MEMORY = 1_000_000_000  # bytes a process; an idle one has 0.1 GB resident and 0.25 GB counted
+MEMORY = 1_000_000_000  # bytes a process; an idle one has taken 0.24 GB of them
 MOST = 3  # processes at once
 _START_SECONDS = 30.0  # until a process is ready, on a very busy machine
 _TICK = 0.1  # seconds between two looks whether the catalog was rebuilt
+_KEPT = ("PATH", "TMPDIR", "LD_LIBRARY_PATH", "TZ")
+# Arrow's own allocator reserves a gigabyte at once, which would count. No folder of the user's is named.
+_ENVIRONMENT = {"HOME": "/", "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
 _PROJECT = Path(__file__).resolve().parents[1]
 
 
@@ -55,7 +58,7 @@ class Worker:
             self.process = subprocess.Popen(
                 command,
                 cwd=_PROJECT,
-                env={name: os.environ[name] for name in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ} | {"HOME": "/"},
+                env=_ENVIRONMENT | {name: os.environ[name] for name in _KEPT if name in os.environ},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -115,7 +118,7 @@ class Pool:
                 return worker
             self.give(worker, usable=False)
             if worker.process.returncode > 0:  # ended by itself, not by a signal
-                raise CatalogError("The process for SQL cannot be started: run `make app` again in the project's folder.")
+                raise CatalogError("The process for SQL cannot be started: stop the app and run `make app` again.")
         raise CatalogError(f"All {self.most} processes for SQL are busy with other queries: try again in some seconds.")
 
     def give(self, worker: Worker, usable: bool) -> None:
@@ -203,7 +206,7 @@ def ask(sql: str, max_rows: int | None = None, max_seconds: float | None = None,
             if data.stamp(path) != stamp:
                 raise CatalogError("The catalog was rebuilt while this query ran: run it again.")
         header = json.loads(worker.socket.recv_bytes())
-        usable = not header.get("spent")
+        usable = not header["spent"]
         if "error" in header:
             raise CatalogError(header["error"])
         table = pa.ipc.open_stream(worker.socket.recv_bytes()).read_all()

@@ -19,7 +19,6 @@ import ctypes
 import fcntl
 import json
 import os
-import re
 import resource
 import shutil
 import signal
@@ -33,40 +32,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-MAX_COLUMNS = 1_000
-MAX_CELL = 100_000  # characters; the longest text of the catalog, a card, has a third of it
-MAX_NAME = 200  # characters of a column's name, which may be a whole expression
-_BATCH = 1_024  # rows
+from app_lib.sql_answer import Refused, answer, cannot_open, one_line
+
 _GRACE = 2.0  # seconds after the deadline at which a process whose parent did not kill it ends itself
 _SHARE = 0.5  # of the memory for what DuckDB accounts for; the rest is for what it does not
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.PRAGMA}
-_NUMBERS = {"boolean", "float", "double", "decimal"} | {
-    f"{sign}{size}int" for sign in ("", "u") for size in ("tiny", "small", "big")
-} | {"integer", "uinteger"}
-_WIDE = {"hugeint", "uhugeint"}  # the type of sum() over integers: numbers where 64 bits hold all of them
-
-
-class Refused(Exception):
-    """A statement that is not run or not answered; the text is the sentence that the user reads."""
-
-
-def one_line(error: Exception) -> str:
-    """Return a DuckDB error as one line, without the excerpt of the query that follows it."""
-    text = " ".join(str(error).split("\n\nLINE ")[0].split("\nLINE ")[0].split())
-    return text if len(text) <= 500 else f"{text[:500]} …"
-
-
-def cannot_open(error: Exception, name: str) -> str:
-    """Return the sentence for a catalog that DuckDB cannot open."""
-    if isinstance(error, BlockingIOError) or "Could not set lock" in str(error):
-        return f"{name} is open for writing in another program: close it there, then try again."
-    if isinstance(error, PermissionError) or "Permission denied" in str(error):
-        return f"{name} may not be read by the user who runs the app: change its permissions."
-    if isinstance(error, FileNotFoundError):
-        return f"{name} does not exist: build it with `dvc repro -s catalog`."
-    return f"{name} is no database that DuckDB {duckdb.__version__} can read: build it again with `dvc repro -f -s catalog`."
 
 
 class Catalog:
@@ -122,86 +91,6 @@ class Catalog:
             shutil.rmtree(self.folder)
 
 
-def answer(con: duckdb.DuckDBPyConnection, sql: str, max_rows: int, max_bytes: int) -> tuple[dict[str, Any], pa.Table]:
-    """Run one reading statement.
-
-    Returns:
-        names (of the columns, each one once), capped (there are more rows), cut (there are longer texts); the rows.
-
-    Raises:
-        Refused: not one reading statement, or an answer too big to show.
-        duckdb.Error: SQL that is wrong, or that the settings forbid.
-    """
-    kinds = [statement.type for statement in con.extract_statements(sql)]
-    if len(kinds) != 1:
-        raise Refused("Write one statement: there is none here." if not kinds else "Write one statement at a time.")
-    if kinds[0] not in _READING:
-        raise Refused("Write a SELECT, DESCRIBE, SUMMARIZE, SHOW or EXPLAIN statement: the catalog is read only.")
-    rows = con.sql(sql)
-    if rows is None:
-        raise Refused("This statement has no rows to show: write a SELECT.")
-    if len(rows.columns) > MAX_COLUMNS:
-        raise Refused(f"The answer has {len(rows.columns):,} columns and a page shows at most {MAX_COLUMNS:,}: name those you need.")
-    kinds = [kind.id for kind in rows.types]
-    shown = rows.project(", ".join(f"{_plain(place, str(kind))} AS c{place}" for place, kind in enumerate(rows.types)))
-    shown = shown.project(", ".join(_short(place, kind) for place, kind in enumerate(kinds))).limit(max_rows + 1)
-    batches, size = [], 0
-    reader = shown.to_arrow_reader(_BATCH)
-    for batch in reader:
-        size += batch.nbytes
-        if size > max_bytes:
-            raise Refused(f"The answer is over {max_bytes / 1e6:g} MB: select fewer columns or add a LIMIT.")
-        batches.append(batch)
-    table = pa.Table.from_batches(batches, reader.schema)
-    cut = [place for place, kind in enumerate(kinds) if kind not in _NUMBERS]
-    was_cut = any(pc.any(pc.greater(pc.utf8_length(table.column(place)), MAX_CELL)).as_py() for place in cut)
-    for place, kind in enumerate(kinds):
-        if kind in _WIDE:
-            table = table.set_column(place, f"c{place}", _as_integers(table.column(place)))
-    header = {"names": _names(rows.columns), "capped": table.num_rows > max_rows, "cut": was_cut}
-    return header, table.slice(0, max_rows)
-
-
-def _plain(place: int, kind: str) -> str:
-    """The SQL of a column: numbers and texts as they are, every other type as its text in SQL.
-
-    Dates and times too: they may be infinite or beyond the year 9999, which neither the page nor its CSV can hold.
-    """
-    return f"#{place + 1}" if kind == "VARCHAR" or kind.split("(")[0].lower() in _NUMBERS else f"CAST(#{place + 1} AS VARCHAR)"
-
-
-def _short(place: int, kind: str) -> str:
-    """The SQL of a column without what a cell cannot show of a long text."""
-    name = f"c{place}"
-    if kind in _NUMBERS:
-        return name
-    mark = f"' … (cut here; the text has ' || length({name}) || ' characters)'"
-    return f"CASE WHEN length({name}) > {MAX_CELL} THEN left({name}, {MAX_CELL}) || {mark} ELSE {name} END AS {name}"
-
-
-def _as_integers(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    try:
-        return column.cast(pa.int64())
-    except pa.ArrowInvalid:
-        return column
-
-
-def _names(columns: list[str]) -> list[str]:
-    """Return names that can be shown and differ, which those of a SELECT need not: a, a becomes a, a_1."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for place, column in enumerate(columns):
-        visible = _CONTROL.sub(" ", column).strip() or f"column {place + 1}"
-        first = name = visible if len(visible) <= MAX_NAME else f"{visible[:MAX_NAME]} …"
-        repeat = 0
-        while name in taken:
-            repeat += 1
-            name = f"{first}_{repeat}"
-        names.append(name)
-        taken.add(name)
-    return names
-
-
 def _without(table: pa.Table, folder: str) -> pa.Table:
     """Return the rows without the folder of the copy, whose name means nothing to the reader."""
     for place, field in enumerate(table.schema):
@@ -220,7 +109,7 @@ def _stream(table: pa.Table) -> pa.Buffer:
 def respond(catalog: Catalog, request: dict[str, Any], memory: int) -> tuple[dict[str, Any], pa.Buffer | None]:
     """Return the header and the rows in Arrow's stream format.
 
-    Where the statement failed, the header has `error`, the sentence for the reader, and `spent`: use another process.
+    Where the statement failed, the header has `error`, the sentence for the reader; `spent` means: use another process.
     """
     too_much = f"The query needs more than the {memory / 1e6:,.0f} MB of memory that it may use: ask for less at once."
     try:
@@ -233,13 +122,22 @@ def respond(catalog: Catalog, request: dict[str, Any], memory: int) -> tuple[dic
     except (MemoryError, duckdb.OutOfMemoryException):
         return {"error": too_much, "spent": True}, None
     except (duckdb.InternalException, duckdb.FatalException):
-        return {"error": "DuckDB failed on this statement with an internal error: write it another way.", "spent": True}, None
+        said = "DuckDB failed on this statement with an internal error: write it another way."
+        return {"error": said, "spent": True}, None
     except duckdb.Error as error:
         if "bad_alloc" in str(error) or "bad allocation" in str(error):
             return {"error": too_much, "spent": True}, None
         return {"error": one_line(error).replace(f"{catalog.folder}/", ""), "spent": False}, None
     except Exception as error:  # a type that Arrow cannot hold, text that is not Unicode: never a traceback on the page
         return {"error": f"The answer cannot be shown ({type(error).__name__}).", "spent": True}, None
+
+
+def _counted() -> int:
+    """The bytes that count against RLIMIT_DATA now; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    except OSError:
+        return 0
 
 
 def die_with(parent: int) -> None:
@@ -257,6 +155,7 @@ def main(fd: int, parent: int, memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     app, catalog = Connection(fd), Catalog()
+    worn = (_counted() + memory) / 2  # what a query leaves allocated is lacking to the next one
     app.send_bytes(b"ready")
     while True:
         try:
@@ -266,6 +165,7 @@ def main(fd: int, parent: int, memory: int) -> None:
         # Without a handler the signal ends the process, even where DuckDB holds Python's lock.
         signal.setitimer(signal.ITIMER_REAL, request["seconds"] + _GRACE)
         header, rows = respond(catalog, request, memory)
+        header["spent"] = header.get("spent", False) or _counted() > worn
         app.send_bytes(json.dumps(header).encode())
         if rows is not None:
             app.send_bytes(rows)

@@ -67,7 +67,7 @@ def test_an_answer_too_big_to_show_is_refused(shown, monkeypatch):
 
 def test_values_without_a_column_type_become_text(shown):
     frame = limited_sql.ask("SELECT INTERVAL 1 DAY AS i, 'a'::BLOB AS b, [1, 2] AS l, NULL AS n").frame
-    assert frame["i"].dtype == pl.String and frame["b"].to_list() == ["b'a'"]
+    assert frame["i"].dtype == pl.String and frame["b"].to_list() == ["a"]
     assert ui.csv(frame.select("l", "n")) == b'l,n\n"[1, 2]",\n'
 
 
