@@ -55,6 +55,7 @@ class Worker:
         self.socket, theirs = Pipe()
         with theirs:
             command = [sys.executable, "-m", "app_lib.sql_worker", str(theirs.fileno()), str(os.getpid()), str(memory)]
+            command.append(str(data.catalog_path().absolute()))
             self.process = subprocess.Popen(
                 command,
                 cwd=_PROJECT,

@@ -1,4 +1,4 @@
-"""The process in which the statements of users run: `python -m app_lib.sql_worker FD PARENT MEMORY_BYTES`.
+"""The process in which the statements of users run: `python -m app_lib.sql_worker FD PARENT BYTES FILE`.
 
 DuckDB alone cannot keep a statement within limits: constant folding and scalar functions cannot be interrupted, and
 lists and long texts are allocated past its `memory_limit`. Hence a process that can be killed, with a limit that the
@@ -148,13 +148,15 @@ def die_with(parent: int) -> None:
         sys.exit()
 
 
-def main(fd: int, parent: int, memory: int) -> None:
-    """Answer requests until the app is gone."""
+def main(fd: int, parent: int, memory: int, path: str) -> None:
+    """Open the catalog, say so, and answer requests until the app is gone."""
     die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+C is for the app
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     app, catalog = Connection(fd), Catalog()
+    # The first query takes ten times as long as the others. If the catalog cannot be opened, the next request says why.
+    respond(catalog, {"sql": "SELECT 1, 'x'", "path": path, "max_rows": 1, "max_bytes": 1_000}, memory)
     worn = (_counted() + memory) / 2  # what a query leaves allocated is lacking to the next one
     app.send_bytes(b"ready")
     while True:
@@ -173,4 +175,4 @@ def main(fd: int, parent: int, memory: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:4]))
+    main(*(int(argument) for argument in sys.argv[1:4]), sys.argv[4])

@@ -150,8 +150,10 @@ def test_a_process_that_nobody_kills_ends_itself(shown):
         "seconds": 0.5 - sql_worker._GRACE,
     }
     worker.socket.send_bytes(json.dumps(request).encode())
-    assert worker.process.wait(10) == -signal.SIGALRM
-    worker.kill()
+    try:
+        assert worker.process.wait(10) == -signal.SIGALRM
+    finally:
+        worker.kill()
 
 
 def _locked_by_another_program(path: Path) -> subprocess.Popen[str]:
