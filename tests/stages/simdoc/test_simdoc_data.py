@@ -173,7 +173,7 @@ def test_cochrane_keeps_the_published_splits_and_no_text_in_two(tmp_path):
     corpus = corpora.load("cochrane", tmp_path)
     assert corpus.splits == {"10.1/a": "train", "10.1/v": "validation", "10.1/t": "test"}
     assert notes(corpus, "duplicate") == [("10.1/b", "a text of 10.1/t as well; left out")]
-    p = Data(**{**vars(DATA), "levels": ("complex", "simple"), "pairs": ("complex->simple",)})
+    p = Data(**{**vars(DATA), "levels": ("complex", "simple"), "pairs": (("complex", "simple"),)})
     assert dict(dataset.build(corpus, p, 0)["pairs"].select("id", "split").iter_rows()) == corpus.splits
     for ending in ("doi", "source", "target"):
         (tmp_path / f"train.{ending}").unlink()
