@@ -104,7 +104,7 @@ def _difference(s: Scored, against: str, metric: str, value: float, draws: np.nd
 def trade_off(found: list[Scored], human: tuple[str, ...]) -> tuple[Pair, float, tuple[float | None, float | None], int]:
     """Correlation over the systems of the first pair of grade and likeness to the source: above 0, simpler texts keep less.
 
-    Texts that people wrote are left out. The interval is over documents: it does not cover the choice of systems, whose number comes last.
+    Texts that people wrote are left out. The interval is over documents, whose number comes last; it does not cover the choice of systems.
     """
     some = [s for s in found if s.pair == found[0].pair and s.system not in human]
 
@@ -114,4 +114,4 @@ def trade_off(found: list[Scored], human: tuple[str, ...]) -> tuple[Pair, float,
 
     value = correlate(*(np.array([[s.values[name]] for s in some]) for name in ("fkgl", "meaning")))[0]
     draws = correlate(*(np.stack([s.draws[name] for s in some]) for name in ("fkgl", "meaning")))
-    return found[0].pair, float(value), resample.interval(draws, float(value)), len(some)
+    return found[0].pair, float(value), resample.interval(draws, float(value)), len(found[0].rows)

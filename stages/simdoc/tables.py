@@ -128,7 +128,7 @@ def coherence_table(table: pl.DataFrame, found: list[Scored], main: str, draws: 
         won, made = shuffle_wins(test, column)
         value, low, high = _share(won, made, draws, seed)
         out = {"scorer": scorer, "train_set": "originals against new orders of their sentences" if scorer == "model" else "none"}
-        out |= {"documents": len(test.filter(pl.col("version") == 0)), "comparisons": int(made.sum())}
+        out |= {"documents": len(test.filter(pl.col("version") == 0)), "texts": len(made), "comparisons": int(made.sum())}
         out |= {
             "shuffle_accuracy": value,
             "shuffle_low": low,
@@ -192,7 +192,7 @@ def reading_tables(found: dict, order: tuple[str, ...], draws: int, seed: int) -
         places = {name: number for number, name in enumerate(dict.fromkeys(ids))}
         owner = np.array([places[name] for name in ids])
         times = np.concatenate([np.ones((1, len(ids))), resample.weights(len(places), draws, seed)[:, owner]])
-        out = {"reader": reader, "documents": len(ids)}
+        out = {"reader": reader, "documents": len(ids), "texts": len(places)}
         measured = {"accuracy": levels.accuracy(truth, named, times), "macro_f1": levels.macro_f1(truth, named, times, len(order))}
         measured["adjacent_accuracy"] = levels.adjacent(truth, named, times)
         measured["over_majority"] = measured["accuracy"] - levels.accuracy(truth, usual, times)

@@ -213,6 +213,9 @@ def written(pairs, documents):
 def published(tmp_path_factory):
     """Folder of the reports of an evaluation on the project's own documents."""
     root = tmp_path_factory.mktemp("project")
+    (root / "stages/simdoc").mkdir(parents=True)
+    for name in ("tables.yaml", "metrics.yaml"):
+        (root / "stages/simdoc" / name).write_bytes((params.ROOT / "stages/simdoc" / name).read_bytes())
     built = dataset.build(corpora.load("graded", None), dataclasses.replace(SMALL.data, pairs=SMALL.data.pairs[:2]), 0)
     test = built["pairs"].filter(pl.col("split") == "test")
     for name, frame in built.items():
@@ -313,7 +316,7 @@ def test_scorers_and_readers_beside_chance(published):
     table = {row["scorer"]: row for row in pl.read_parquet(published / "tables/coherence.parquet").iter_rows(named=True)}
     assert table["model"]["shuffle_accuracy"] == table["model"]["accuracy"] == 1 and table["first order"]["shuffle_accuracy"] == 0.5
     assert table["second order"]["shuffle_accuracy"] == 0 and table["second order"]["accuracy"] is None
-    assert table["model"]["documents"] == 48 and table["model"]["comparisons"] == 192
+    assert [table["model"][name] for name in ("documents", "texts", "comparisons")] == [48, 16, 192]
     assert (table["model"]["over_cosine"], table["model"]["over_cosine_low"]) == (0.5, 0.5) and table["first order"]["over_cosine"] == 0
     readers = {row["reader"]: row for row in pl.read_parquet(published / "tables/readability.parquet").iter_rows(named=True)}
     assert readers["own"]["accuracy"] == 1 and readers["majority"]["accuracy"] == pytest.approx(1 / 3)
