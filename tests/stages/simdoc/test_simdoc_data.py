@@ -214,6 +214,16 @@ def test_newsela_is_read_by_its_table_in_english_only(newsela):
         corpora.load("newsela", newsela)
 
 
+def test_jsonl_takes_a_byte_order_mark_and_refuses_half_of_a_character(tmp_path):
+    path = write_lines(tmp_path / "own.jsonl", [pair("a"), pair("b", "Another long text \U0001f600.", "Small.")])
+    plain = corpora.load("jsonl", path).pairs
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert corpora.load("jsonl", path).pairs.equals(plain) and "\U0001f600" in plain["source"][1]
+    write_lines(path, [pair("a"), pair("b", "Cut \ud83d.", "Small.")])
+    with pytest.raises(CatalogError, match=r"Line 2 of own.jsonl has half of a character, \\ud83d"):
+        corpora.load("jsonl", path)
+
+
 def test_jsonl_takes_pairs_as_they_are_given(tmp_path):
     rows = [
         pair("b", topic="sea"),
