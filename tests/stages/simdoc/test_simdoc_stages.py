@@ -100,6 +100,8 @@ def test_the_stages_write_the_same_bytes_twice_and_constant_learns_what_none_doe
     assert curves.filter(variant="reinforced")["step"].to_list() == [1, 2, 3, 4]
     losses = {name: curves.filter(variant=name)["loss"].to_numpy() for name in ("constant", "multi-task")}
     assert ((losses["constant"] - losses["multi-task"]) > 0).all()
+    learnt = pl.read_parquet(root / "models/simdoc_simplifier/small/levels.parquet")
+    assert set(learnt["level"]) == {"hard", "middle", "easy"} and set(learnt["classified"]) == {min(learnt["texts"])}
     outputs = pl.read_parquet(root / "data/simdoc_outputs/small/outputs.parquet")
     assert {"identity", "first 65 %", "middle", "reference", "zero-shot", "few-shot", "multi-task rerank"} <= set(outputs["system"])
     reference = outputs.filter(system="reference")
