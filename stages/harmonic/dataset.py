@@ -16,8 +16,9 @@ from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_json, write_parquet
 from catalog.base.params import ROOT, profile_params
 from stages.harmonic.distances import keep, neighbours
+from stages.harmonic.reader import read_table, typed
+from stages.harmonic.schema import Schema, learn, split
 from stages.harmonic.settings import Data, Params, Table
-from stages.harmonic.tables import Schema, learn, read_table, split, typed
 
 SYSTEM = "harmonic"
 

@@ -29,9 +29,9 @@ from catalog.report.results import (
     write_run,
     write_table,
 )
-from stages.harmonic import figures, measures, scores, utility
+from stages.harmonic import figures, predictions, tables, utility
+from stages.harmonic.schema import COPY, HOLDOUT, Source, source
 from stages.harmonic.settings import Evaluate, Params, Table
-from stages.harmonic.tables import COPY, HOLDOUT, Source, source
 
 SYSTEM = "harmonic"
 Tables = dict[str, pl.DataFrame]
@@ -48,10 +48,10 @@ def useful(name: str, found: dict[tuple[str, str, int], utility.Utility], model_
         for metric in metrics:
             if any(scores.rows[0].get(metric) is None for scores in releases):  # no AUC in the released form
                 continue
-            values = [measures.mean(scores, metric) for scores in releases]
+            values = [predictions.mean(scores, metric) for scores in releases]
             if any(value is None for value in values):  # R² of a table without spread
                 continue
-            drawn = np.mean([measures.draws(scores, metric) for scores in releases], 0)
+            drawn = np.mean([predictions.draws(scores, metric) for scores in releases], 0)
             value, ends = float(np.mean(values)), np.nanquantile(drawn, [0.025, 0.975])
             ci = min(float(ends[0]), value), max(float(ends[1]), value)
             out.append((f"utility, {protocol}", name, model_of(method), method, metric, value, ci, len(releases[0].truth)))
@@ -167,10 +167,10 @@ def scored(bench: Source, synthetic: pl.DataFrame, declared: Table, p: Evaluate,
     """Utility, privacy, distances, likeness and published rows of every synthetic version of one table; and its predictions."""
     made: dict[str, pl.DataFrame] = {}
     with threadpool_limits(1):  # the classifiers are too small to use more than one core; another table may have the other
-        made["utility"], predictions = scores.utilities(bench, synthetic, p, name)
-        made["privacy"], made["distances"] = scores.privacies(bench, synthetic, declared, p, name)
-        made["fidelity"] = scores.likeness(bench, synthetic, declared, p, name)
-        made["synthetic"] = scores.published(bench, synthetic, p, name, (COPY, HOLDOUT))
+        made["utility"], predictions = tables.utilities(bench, synthetic, p, name)
+        made["privacy"], made["distances"] = tables.privacies(bench, synthetic, declared, p, name)
+        made["fidelity"] = tables.likeness(bench, synthetic, declared, p, name)
+        made["synthetic"] = tables.published(bench, synthetic, p, name, (COPY, HOLDOUT))
     return made, predictions
 
 
@@ -189,8 +189,8 @@ def main(profile: str) -> None:
     found = {name: predictions for name, (_, predictions) in zip(benches, each, strict=True)}
     t = {key: pl.concat([tables[key] for tables, _ in each], how="diagonal_relaxed") for key in each[0][0]}
     likely = pl.read_parquet(raw / "likelihoods.parquet")
-    t["dlt"] = scores.leakage(likely)
-    t["lle"] = scores.llm_accuracy(pl.read_parquet(raw / "lle.parquet"))
+    t["dlt"] = tables.leakage(likely)
+    t["lle"] = tables.llm_accuracy(pl.read_parquet(raw / "lle.parquet"))
     t["sampling"] = pl.read_parquet(raw / "sampling.parquet")
     t["rejects"] = pl.read_parquet(raw / "rejects.parquet")
     t["same_rows"] = pl.read_parquet(raw / "same.parquet")

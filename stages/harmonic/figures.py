@@ -6,7 +6,7 @@ import polars as pl
 
 from catalog.report.labels import placed, words
 from catalog.report.vega import OTHER, OWN, RULE, field, spec
-from stages.harmonic.tables import COPY, HOLDOUT
+from stages.harmonic.schema import COPY, HOLDOUT
 
 LLM = ("harmonic", "great", "overtrained")  # first words of the methods that are language models
 

@@ -17,9 +17,9 @@ import numpy as np
 import polars as pl
 
 from catalog.models.inference import log_likelihood
+from stages.harmonic.schema import Schema, Source
 from stages.harmonic.serialise import Instruction, Pieces, rows_of
 from stages.harmonic.settings import Generator
-from stages.harmonic.tables import Schema, Source
 from stages.harmonic.train import begin_token, column_order
 
 MAX_TOKENS = 2048  # of a forward pass: rows that follow one prompt stand behind it in one sequence

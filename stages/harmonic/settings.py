@@ -94,7 +94,7 @@ class Lle:
 
 
 @dataclass(frozen=True)
-class Sample:
+class Measure:
     """Sampling, likelihoods and the LLM classifier."""
 
     samplers: tuple[Sampler, ...]
@@ -128,6 +128,6 @@ class Params:
 
     data: Data
     train: Train
-    sample: Sample
+    measure: Measure
     evaluate: Evaluate
     seed: int

@@ -14,12 +14,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from catalog.base.errors import CatalogError
 from catalog.base.params import profile_params
-from stages.harmonic import decode, likelihood, lle, sample, train, validate
+from stages.harmonic import decode, likelihood, lle, sampling, train, validate
 from stages.harmonic.decode import Request, sample_rows
 from stages.harmonic.grammar import Value, number_steps
+from stages.harmonic.schema import Column, Schema, Source, plain_number
 from stages.harmonic.serialise import instruction, pieces, question, row_text, rows_of
 from stages.harmonic.settings import Generator, Params, Sampler, Table
-from stages.harmonic.tables import Column, Schema, Source, plain_number
 
 
 def test_the_cache_of_a_pack_gives_the_logits_of_whole_rows(model, monkeypatch):
@@ -170,7 +170,7 @@ def asked(tokenizer, form, count=12, fix=False, permute=True):
     ask = instruction(tokenizer, SCHEMA, "people", 2) if form == "json" else None
     g = Generator("g", "toy", form, 1, None, permute)
     s = Sampler("g", "g", "toy", "constrained", "random", fix, None, (0,))
-    return parts, *sample.requests(s, g, data, parts, ask, tokenizer, 2, 0.3, 0, count)
+    return parts, *sampling.requests(s, g, data, parts, ask, tokenizer, 2, 0.3, 0, count)
 
 
 @pytest.mark.parametrize("form", ["json", "great"])
@@ -218,10 +218,10 @@ def test_perturbed_prompts_show_cells_of_other_rows():
     pool = data.part("train")
     row = rows_of(pool, SCHEMA)[0]
     rng = np.random.default_rng(0)
-    several = [sample.perturbed(row, SCHEMA, pool, 0.5, rng) for _ in range(40)]
+    several = [sampling.perturbed(row, SCHEMA, pool, 0.5, rng) for _ in range(40)]
     changed = np.mean([sum(other[name] != row[name] for name in SCHEMA.names) for other in several])
     assert 0.8 < changed < 2 and all(other["job"] in (*SCHEMA["job"].levels, None) for other in several)
-    assert sample.perturbed(row, SCHEMA, pool, 0.0, rng) == row
+    assert sampling.perturbed(row, SCHEMA, pool, 0.0, rng) == row
 
 
 # --- free text -----------------------------------------------------------------------------------------------------------------------
@@ -253,11 +253,11 @@ def test_free_text_is_refused_for_one_of_six_reasons():
 
 def test_free_sampling_tries_again_and_names_what_is_short(model, tokenizer, monkeypatch):
     parts, these, _ = asked(tokenizer, "json", count=3, permute=False)
-    p = dataclasses.replace(profile_params(Params, "harmonic", "small").sample, retries=2)
+    p = dataclasses.replace(profile_params(Params, "harmonic", "small").measure, retries=2)
     good = '{"age":30,"job":"clerk","s":1.5,"class":"yes"'
     replies = iter([[good, "what", '{"age":99}'], [good, "{"], ["x"]])
-    monkeypatch.setattr(sample, "generate", lambda *_, **__: next(replies))
-    rows, refused = sample.free_rows(model, tokenizer, these, SCHEMA, p, set(), 50, 0, "x")
+    monkeypatch.setattr(sampling, "generate", lambda *_, **__: next(replies))
+    rows, refused = sampling.free_rows(model, tokenizer, these, SCHEMA, p, set(), 50, 0, "x")
     assert [row is None for row in rows] == [False, False, True]
     assert [(r["number"], r["attempt"], r["reason"]) for r in refused] == [
         (1, 0, "no JSON"), (2, 0, "out of range"), (2, 1, "missing column"), (2, 2, "no JSON"),
@@ -330,19 +330,19 @@ def test_parameters_that_do_not_fit_together_stop_before_any_work():
         ({"decoding": "greedy"}, "constrained or free"),
         ({"method": "harmonic"}, "Two samplers of pima"),
     ):
-        first = params.sample.samplers[0].__dict__ | {"method": "new"} | change
-        more = dataclasses.replace(params.sample, samplers=(*params.sample.samplers, Sampler(**first)))
-        broken = dataclasses.replace(params, sample=more)
+        first = params.measure.samplers[0].__dict__ | {"method": "new"} | change
+        more = dataclasses.replace(params.measure, samplers=(*params.measure.samplers, Sampler(**first)))
+        broken = dataclasses.replace(params, measure=more)
         with pytest.raises(CatalogError, match=message):
-            sample.check_samplers(broken)
+            sampling.check_samplers(broken)
     for method in ("nobody", "harmonic free"):  # unknown, and not constrained
-        broken = dataclasses.replace(params, sample=dataclasses.replace(params.sample, same_method=method))
+        broken = dataclasses.replace(params, measure=dataclasses.replace(params.measure, same_method=method))
         with pytest.raises(CatalogError, match=f"same_method '{method}' is no constrained sampler"):
-            sample.check_samplers(broken)
+            sampling.check_samplers(broken)
     for profile in ("small", "full"):
         every = profile_params(Params, "harmonic", profile)
-        sample.check_samplers(every)
+        sampling.check_samplers(every)
         train.check(every.train, every.data)
         assert all(Decimal(str(v)) > 0 for table in every.data.tables.values() for v in table.shares.values())
-        assert {s.table for s in every.sample.samplers} == set(every.data.tables)
+        assert {s.table for s in every.measure.samplers} == set(every.data.tables)
         assert all(len(set(itertools.chain([t.target], t.known))) == len(t.known) + 1 for t in every.data.tables.values())

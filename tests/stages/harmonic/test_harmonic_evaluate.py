@@ -10,10 +10,10 @@ from ruamel.yaml import YAML
 
 from catalog.base import io, params
 from catalog.base.io import write_safetensors
-from stages.harmonic import evaluate, scores
+from stages.harmonic import evaluate, tables
 from stages.harmonic.baselines import cart, copy_of_train, holdout_rows, marginals
+from stages.harmonic.schema import COPY, HOLDOUT, Source, half, learn
 from stages.harmonic.settings import Params, Table
-from stages.harmonic.tables import COPY, HOLDOUT, Source, half, learn
 
 SHARES = {"train": 0.4, "validation": 0.1, "test": 0.2, "holdout": 0.3}
 OWN = Table(None, ("own.csv",), "csv", None, "label", "classification", None, {}, "things", 2, 1, "colour", ("size", "weight"), SHARES)
@@ -154,5 +154,5 @@ def test_distances_to_the_rows_of_the_own_prompt():
     made = own()
     train = made.part("train")
     part = train.head(4).with_columns(prompt_rows=pl.Series([[0, 5], [1, 6], [2, 7], [3, 8]], dtype=pl.List(pl.Int32)))
-    found = scores._prompts(part, train, made)
+    found = tables._prompts(part, train, made)
     assert found["prompt_distance"] == 0 and found["prompt_copies"] == 1 and found["other_distance"] > 0

@@ -9,8 +9,9 @@ import pytest
 from catalog.base.errors import CatalogError
 from catalog.base.params import ROOT, profile_params
 from stages.harmonic import dataset
+from stages.harmonic.reader import read_table, typed
+from stages.harmonic.schema import Schema, learn, plain_number, split
 from stages.harmonic.settings import Params, Table
-from stages.harmonic.tables import Schema, learn, plain_number, read_table, split, typed
 
 SHARES = {"train": 0.4, "validation": 0.1, "test": 0.2, "holdout": 0.3}
 ROWS = """@relation toy % a comment
