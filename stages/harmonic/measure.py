@@ -44,9 +44,7 @@ def adapted(model: Any, profile: str, table: str, generator: str) -> Iterator[An
         yield ready
 
 
-def releases(
-    benches: dict[str, Bench], model: Any, phases: dict[str, float]
-) -> tuple[Frames, list, list, list, list]:
+def releases(benches: dict[str, Bench], model: Any, phases: dict[str, float]) -> tuple[Frames, list, list, list, list]:
     """Releases by table, refused texts, counts, times and likelihoods of every generator; adds to ``phases`` the seconds they took."""
     begun = time.perf_counter()
     first = next(iter(benches.values()))

@@ -1,4 +1,4 @@
-"""Tables of scores from the synthetic tables: utility, privacy, likelihoods, likeness, and what sampling cost. Runs no model.
+"""The own tables of the evaluation: utility, privacy, likelihoods, likeness, what sampling cost, what was trained on. Runs no model.
 
 ``method`` is a generator, ``real`` the training rows themselves, ``majority`` no classifier at all. The release "holdout rows" is half of
 the holdout; the other half are its non-members, so that it is compared with people who are in neither.
@@ -7,6 +7,7 @@ the holdout; the other half are its non-members, so that it is compared with peo
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -16,7 +17,8 @@ from stages.harmonic import fidelity, privacy, utility
 from stages.harmonic.distances import coded_together, gower
 from stages.harmonic.schema import HOLDOUT, Source, half
 from stages.harmonic.serialise import row_text, rows_of
-from stages.harmonic.settings import Evaluate, Table
+from stages.harmonic.settings import Evaluate, Sampler, Table
+from stages.harmonic.validate import parse
 
 SMALL_GRIDS = {
     "lr": {"C": [0.01, 1, 100]},
@@ -50,10 +52,18 @@ def utilities(
     return pl.DataFrame(rows, infer_schema_length=None), found
 
 
-def privacies(made: Source, synthetic: pl.DataFrame, declared: Table, p: Evaluate, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Privacy scores of every release, and the distances of each row of the reported ones."""
+@dataclass(frozen=True)
+class Attacks:
+    """What single rows say of privacy, by (method, release): the items that `contrasts` resamples."""
+
+    people: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)  # scores of train and of holdout rows
+    prompts: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)  # distances to the own and the next prompt
+
+
+def privacies(made: Source, synthetic: pl.DataFrame, declared: Table, p: Evaluate, name: str) -> tuple[pl.DataFrame, pl.DataFrame, Attacks]:
+    """Privacy scores of every release, the distances of each row of the reported ones, and the scores of single rows."""
     train, holdout, schema = made.part("train"), made.part("holdout"), made.schema
-    rows, distances = [], []
+    rows, distances, attacks = [], [], Attacks()
     for (method, seed), part in synthetic.group_by("method", "seed", maintain_order=True):
         others = half(holdout)[1] if method == HOLDOUT else holdout
         equal = train.head(len(others)), others.head(len(train))
@@ -61,6 +71,7 @@ def privacies(made: Source, synthetic: pl.DataFrame, declared: Table, p: Evaluat
         whole = privacy.dcr(part, train, others, schema)
         members, strangers = (privacy.distance_scores(frame, part, schema) for frame in (train, others))
         low, high = privacy.auc_interval(members, strangers)
+        attacks.people[method, seed] = members, strangers
         row = {
             "table": name, "method": method, "seed": seed, "n": len(part),
             "dcr_train": whole["syn_train_median"], "dcr_train_p05": whole["syn_train_p05"],
@@ -75,6 +86,7 @@ def privacies(made: Source, synthetic: pl.DataFrame, declared: Table, p: Evaluat
         ci = wilson(round(near["closer_to_train"] * near["n"]), near["n"])
         row |= {"closer_low": ci[0], "closer_high": ci[1]}
         row |= dict.fromkeys(("dcr_paper", "levatt_auc", "levatt_low", "levatt_high", "disclosed", "disclosed_baseline"))
+        row |= dict.fromkeys(("prompt_distance", "other_distance", "prompt_copies"))
         if seed == p.report_seed:
             row |= _slow(part, train, others, made, declared)
             distances.append(
@@ -84,8 +96,13 @@ def privacies(made: Source, synthetic: pl.DataFrame, declared: Table, p: Evaluat
                     to_holdout=pl.Series(whole["rows"]["syn_holdout"]),
                 )
             )
-        rows.append(row | _prompts(part, train, made))
-    return pl.DataFrame(rows, infer_schema_length=None), pl.concat(distances)
+        own, other = _prompts(part, train, made)
+        if own is not None:
+            attacks.prompts[method, seed] = own, other
+            row |= {"prompt_distance": float(np.median(own)), "other_distance": float(np.median(other))}
+            row["prompt_copies"] = float((own == 0).mean())
+        rows.append(row)
+    return pl.DataFrame(rows, infer_schema_length=None), pl.concat(distances), attacks
 
 
 def _slow(part: pl.DataFrame, train: pl.DataFrame, others: pl.DataFrame, made: Source, declared: Table) -> dict:
@@ -103,18 +120,18 @@ def _slow(part: pl.DataFrame, train: pl.DataFrame, others: pl.DataFrame, made: S
     return row
 
 
-def _prompts(part: pl.DataFrame, train: pl.DataFrame, made: Source) -> dict:
-    """Distance of sampled rows to the rows their own prompts showed, beside that to as many rows that other prompts showed."""
+def _prompts(part: pl.DataFrame, train: pl.DataFrame, made: Source) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+    """Distance of each sampled row to the rows its own prompt showed, and to those the next row's prompt showed; None without prompts."""
     shown = part["prompt_rows"].to_list()
     if not shown or not shown[0]:
-        return {"prompt_distance": None, "other_distance": None, "prompt_copies": None}
+        return None, None
     place = {number: i for i, number in enumerate(train["id"])}
     syn, real = coded_together([part, train], made.schema)
     whole = gower(syn, real, made.schema)
     own = np.array([whole[i, [place[n] for n in ids]].min() for i, ids in enumerate(shown)])
     turned = [*shown[1:], shown[0]]  # the prompt of the next row
     other = np.array([whole[i, [place[n] for n in ids]].min() for i, ids in enumerate(turned)])
-    return {"prompt_distance": float(np.median(own)), "other_distance": float(np.median(other)), "prompt_copies": float((own == 0).mean())}
+    return own, other
 
 
 def leakage(likely: pl.DataFrame) -> pl.DataFrame:
@@ -192,3 +209,56 @@ def published(made: Source, synthetic: pl.DataFrame, p: Evaluate, name: str, rea
     part = synthetic.filter((pl.col("seed") == p.report_seed) & ~pl.col("method").is_in(list(real)))
     rows = [row_text(row, made.schema) for row in rows_of(part, made.schema)]
     return part.select("method", "seed", "number", "prompt_rows").with_columns(pl.lit(name).alias("table"), row=pl.Series(rows))
+
+
+def fitting(made: Source, synthetic: pl.DataFrame, name: str) -> pl.DataFrame:
+    """table, method, seed, fitting: rows of each LLM's release that are rows of the table by the check for free text, each cell as it is.
+
+    The sampler's grammar and this check are two programs: that rows are valid by construction is looked at and not assumed.
+    """
+    rows = []
+    releases = synthetic.filter(pl.col("prompt_rows").is_not_null()).group_by("method", "seed", maintain_order=True)
+    for (method, seed), part in releases:
+        cells = rows_of(part, made.schema)
+        fit = sum(parse(row_text(row, made.schema), made.schema)[0] == row for row in cells)
+        rows.append({"table": name, "method": method, "seed": seed, "fitting": fit})
+    return pl.DataFrame(rows, schema={"table": pl.String, "method": pl.String, "seed": pl.Int64, "fitting": pl.Int64})
+
+
+def sampled(counts: pl.DataFrame, fit: pl.DataFrame, samplers: tuple[Sampler, ...]) -> pl.DataFrame:
+    """What sampling cost, with how each sampler was set and how many of its rows fit the table."""
+    kinds = [{"table": s.table, "method": s.method, "decoding": s.decoding, "prompts": s.prompts} for s in samplers]
+    return counts.join(pl.DataFrame(kinds), on=["table", "method"], how="left").join(fit, on=["table", "method", "seed"], how="left")
+
+
+def instructions(benches: dict[str, Source], examples: pl.DataFrame) -> pl.DataFrame:
+    """table, generator: train rows that became targets or were dropped, neighbours' share of the label, tokens."""
+    rows = []
+    for r in examples.iter_rows(named=True):
+        near = benches[r["table"]].near
+        rows.append(
+            {
+                "table": r["table"],
+                "generator": r["generator"],
+                "train_rows": len(near),
+                "kept_by_filter": int(near["kept"].sum()),
+                "same_label": float(near["same_label"].mean()),
+                "examples": r["examples"],
+                "tokens": r["tokens"],
+                "answer_tokens": r["answer_tokens"],
+            }  # fmt: skip
+        )
+    return pl.DataFrame(rows)
+
+
+def counted(benches: dict[str, Source]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """table, split: rows, columns, missing cells; and table, split, class: rows."""
+    rows, classes = [], []
+    for name, made in benches.items():
+        for (split,), part in made.rows.group_by("split", maintain_order=True):
+            at = {"table": name, "split": split}
+            if made.schema.task == "classification":
+                classes += [at | {"class": label, "rows": count} for label, count in part[made.schema.target].value_counts().iter_rows()]
+            missing = sum(part[column].null_count() for column in made.schema.names)
+            rows.append(at | {"rows": len(part), "columns": len(made.schema.columns), "missing": missing})
+    return pl.DataFrame(rows), pl.DataFrame(classes, schema=dict.fromkeys(("table", "split", "class"), pl.String) | {"rows": pl.Int64})
