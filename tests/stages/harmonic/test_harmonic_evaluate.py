@@ -21,6 +21,8 @@ FACTS = {"device": "cpu", "dtype": "float32", "seconds": 2.0, "tokens": 100, "pe
 def published(tmp_path_factory):
     """Folder of the reports of an evaluation."""
     root, made = tmp_path_factory.mktemp("project"), own()
+    for name in ("metrics.yaml", "tables.yaml"):
+        io.write_text((params.ROOT / "stages" / "harmonic" / name).read_text(), root / "stages" / "harmonic" / name)
     real = params.profile_params(Params, "harmonic", "small")
     sampler = Sampler("harmonic", "harmonic", "own", "constrained", "random", False, None, (0,))
     given = dataclasses.replace(
