@@ -17,13 +17,40 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from catalog.report.intervals import wilson
 from stages.harmonic import predictions
 from stages.harmonic.schema import COPY, HOLDOUT
 from stages.harmonic.utility import Utility
 
 DRAWS = 2000
 CELLS = 4_000_000  # resampled weights held at once
+MEMBERSHIP = ("membership_auc", "membership_auc_unreleased")
 ANY = "any other"  # the best of the methods that are compared with, in each resample
+
+# measure, method, other (None: the value itself), least or greatest over the tables, statements behind the claim
+COMPARED = (
+    ("membership_auc", "harmonic", "great", "greatest", 1),
+    ("membership_auc", "harmonic", "marginals", "least", 2),
+    ("membership_auc_unreleased", "harmonic", HOLDOUT, "least", 2),
+    ("membership_auc", "smote", "marginals", "least", 1),
+    ("membership_auc_unreleased", COPY, HOLDOUT, "least", 1),
+    ("dlt_paper", "harmonic", "great", "least", 1),
+    ("macro_f1", "harmonic", "smote", "least", 1),
+    ("mcc", "harmonic", None, "least", 2),
+    ("mcc", "harmonic", "marginals", "least", 2),
+    ("mcc", "great", None, "least", 1),
+    ("nll_gap", "overtrained", None, "least", 2),
+    ("likelihood_auc", "overtrained", None, "least", 2),
+    ("likelihood_auc", "overtrained", "harmonic", "least", 1),
+    ("accuracy", "real", "majority", "least", 1),
+    ("accuracy", "harmonic", ANY, "least", 1),
+    ("prompt_ratio", "harmonic", None, "least", 1),
+)
+
+
+def needed(measure: str) -> set[str]:
+    """Methods that stand in a comparison of a measure."""
+    return {name for row in COMPARED if row[0] == measure for name in row[1:3] if name}
 
 
 @dataclass(frozen=True)
@@ -44,7 +71,14 @@ def joined(parts: Sequence[Drawn], how: Callable) -> Drawn:
 
 
 def interval(found: Drawn, level: float) -> tuple[float, float]:
-    """Percentile interval; the value itself lies in it, which for the least of several is not a matter of course."""
+    """Percentile interval; the value itself lies in it, which for the least of several is not a matter of course.
+
+    Where all items say the same (two classifiers with equal answers, a copy of the table), no resample differs, however few items there
+    are. The interval then reaches as far as Wilson's of a share that was never seen.
+    """
+    if found.draws.min() == found.draws.max():
+        width = wilson(0, found.n, level)[1]
+        return max(found.value - width, -1.0), min(found.value + width, 1.0)
     low, high = np.nanquantile(found.draws, [(1 - level) / 2, (1 + level) / 2])
     return min(float(low), found.value), max(float(high), found.value)
 
@@ -118,9 +152,10 @@ def membership(
         attacks: scores of training and of holdout rows by (method, release); those of the method "holdout rows" lack the rows released.
         unreleased: so many holdout rows, the last ones, are not released as "holdout rows".
     """
-    whole = {key: aucs(*pair, seed) for key, pair in attacks.items() if key[0] != HOLDOUT}
-    common = {key: aucs(members, others[-unreleased:], seed) for key, (members, others) in attacks.items()}
-    return {"membership_auc": _by_method(whole), "membership_auc_unreleased": _by_method(common)}
+    asked = [{key: pair for key, pair in attacks.items() if key[0] in needed(measure)} for measure in MEMBERSHIP]
+    whole = {key: aucs(*pair, seed) for key, pair in asked[0].items()}
+    common = {key: aucs(members, others[-unreleased:], seed) for key, (members, others) in asked[1].items()}
+    return dict(zip(MEMBERSHIP, (_by_method(whole), _by_method(common)), strict=True))
 
 
 def prompts(distances: Mapping[tuple[str, int], tuple[np.ndarray, np.ndarray]], seed: Sequence[int]) -> Methods:
@@ -133,7 +168,7 @@ def useful(found: Mapping[tuple[str, str, int], Utility], metric: str, seed: int
     """A metric of the strict protocol, the mean over classifiers; nothing in a regression."""
     out = {}
     for (protocol, method, release), scores in found.items():
-        if protocol == "strict" and scores.classes:
+        if protocol == "strict" and scores.classes and method in needed(metric):
             drawn = predictions.draws(scores, metric, n_boot=DRAWS, seed=seed)
             out[method, release] = Drawn(predictions.mean(scores, metric), drawn, len(scores.truth))
     return _by_method(out)
@@ -175,25 +210,6 @@ def answers(read: pl.DataFrame, seed: Sequence[int]) -> Methods:
 
 # --- the table --------------------------------------------------------------------------------------------------------------------------
 
-# measure, method, other (None: the value itself), least or greatest over the tables, statements behind the claim
-COMPARED = (
-    ("membership_auc", "harmonic", "great", "greatest", 1),
-    ("membership_auc", "harmonic", "marginals", "least", 2),
-    ("membership_auc_unreleased", "harmonic", HOLDOUT, "least", 2),
-    ("membership_auc", "smote", "marginals", "least", 1),
-    ("membership_auc_unreleased", COPY, HOLDOUT, "least", 1),
-    ("dlt_paper", "harmonic", "great", "least", 1),
-    ("macro_f1", "harmonic", "smote", "least", 1),
-    ("mcc", "harmonic", None, "least", 2),
-    ("mcc", "harmonic", "marginals", "least", 2),
-    ("mcc", "great", None, "least", 1),
-    ("nll_gap", "overtrained", None, "least", 2),
-    ("likelihood_auc", "overtrained", None, "least", 2),
-    ("likelihood_auc", "overtrained", "harmonic", "least", 1),
-    ("accuracy", "real", "majority", "least", 1),
-    ("accuracy", "harmonic", ANY, "least", 1),
-    ("prompt_ratio", "harmonic", None, "least", 1),
-)
 HOW = {"mean": np.mean, "least": np.min, "greatest": np.max}
 Signals = Mapping[str, Mapping[str, Methods]]  # measure -> table -> method
 
@@ -228,7 +244,7 @@ def contrasts(signals: Signals) -> pl.DataFrame:
             add(measure, method, other, "one table", table, drawn, 1)
         if found:
             add(measure, method, other, over, None, joined(list(found.values()), HOW[over]), k)
-    for measure, method in sorted({(row[0], name) for row in COMPARED for name in row[1:3] if name}):
+    for measure, method in sorted({(row[0], name) for row in COMPARED for name in needed(row[0])}):
         parts = [methods[method] for methods in signals.get(measure, {}).values() if method in methods]
         if parts:
             add(measure, method, None, "mean", None, joined(parts, np.mean), 1)

@@ -33,7 +33,8 @@ def test_paired_differences_are_narrower_than_the_values():
     wide = contrasts.interval(gap, 0.975)
     assert wide[0] <= low and wide[1] >= high
     same = contrasts.means(a, [7]).less(contrasts.means(a, [7]))
-    assert contrasts.interval(same, 0.95) == (0, 0)
+    # No resample differs; of 100 items that all agree, a share of up to 1.96² / (100 + 1.96²) may disagree (Wilson).
+    assert contrasts.interval(same, 0.95) == (pytest.approx(-0.036994, abs=1e-5), pytest.approx(0.036994, abs=1e-5))
     assert (contrasts.means(a, [8]).draws != first.draws).any()
 
 
@@ -63,7 +64,7 @@ def test_releases_are_averaged_and_strangers_are_common():
     found = contrasts.membership(attacks, 2, [0])
     assert set(found["membership_auc"]) == {"harmonic", "marginals"}
     assert {m: d.value for m, d in found["membership_auc"].items()} == {"harmonic": 0.5, "marginals": 0.5}
-    assert {m: d.value for m, d in found["membership_auc_unreleased"].items()} == {"harmonic": 1, "marginals": 1, HOLDOUT: 0}
+    assert {m: d.value for m, d in found["membership_auc_unreleased"].items()} == {"harmonic": 1, HOLDOUT: 0}
 
 
 def test_every_table_is_one_joint_statement():
@@ -81,7 +82,7 @@ def test_every_table_is_one_joint_statement():
     assert worst["low"] == pytest.approx(-0.1 + 0.025 * 0.3) and worst["high"] == pytest.approx(0.2 - 0.025 * 0.3)
     least = found["membership_auc", "harmonic", "marginals", "least", None]
     # .2 [.2, .3] and -.1 [-.1, -.1]
-    assert least["value"] == pytest.approx(-0.1) and least["high"] == pytest.approx(-0.1) and least["level"] == 0.975
+    assert least["value"] == pytest.approx(-0.1) and least["level"] == 0.975
     mean = found["membership_auc", "marginals", None, "mean", None]
     assert mean["value"] == 0.5 and mean["n"] == 40 and mean["low"] == pytest.approx(0.4525) and mean["high"] == pytest.approx(0.5475)
     assert found["membership_auc", "harmonic", "great", "one table", "two"]["value"] == pytest.approx(-0.2)
@@ -95,7 +96,8 @@ def test_the_best_of_the_others_is_taken_in_each_resample():
     row = found["accuracy", "harmonic", contrasts.ANY, "least", None]
     assert row["value"] == pytest.approx(0.1) and row["high"] == pytest.approx(0.1)  # less .7 now; less .9 or .85 in the resamples
     assert row["low"] == pytest.approx(-0.1 + 0.025 * 0.05)
-    assert found["accuracy", "real", "majority", "least", None]["value"] == 0
+    even = found["accuracy", "real", "majority", "least", None]
+    assert even["value"] == 0 and even["low"] < 0 < even["high"]
     alone = rows({"accuracy": {"one": {"harmonic": own} | trivial}})
     assert ("accuracy", "harmonic", contrasts.ANY, "least", None) not in alone
 
