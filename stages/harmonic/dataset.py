@@ -33,7 +33,7 @@ def load(name: str, table: Table, root: Path) -> pl.DataFrame:
     if table.asset and not folder.is_dir():
         raise CatalogError(f"Table {name} needs the asset {table.asset}: declare it under assets in params.yaml, then `dvc repro`.")
     try:
-        rows = read_table([folder / file for file in table.files], table.form, table.columns, table.target, table.numeric)
+        rows = read_table([folder / file for file in table.files], table.form, table.columns, table.target, table.numeric, table.missing)
         return typed(rows, table.target, table.task)
     except CatalogError as error:
         raise CatalogError(f"Table {name}: {error}") from None

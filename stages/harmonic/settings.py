@@ -11,7 +11,8 @@ class Table:
 
     asset: str | None  # of params.yaml; null: `files` are paths from the project's root
     files: tuple[str, ...]  # a second file is the published test split
-    form: str  # arff (also KEEL's .dat) or csv
+    form: str  # arff (also KEEL's .dat), csv, tsv, or csv2 (semicolons, and commas in numbers)
+    missing: tuple[str, ...]  # what an unquoted missing cell reads
     columns: tuple[str, ...] | None  # of a CSV without a header line
     target: str
     task: str  # classification or regression

@@ -71,7 +71,7 @@ def model():
     return LlamaForCausalLM(config).eval()
 
 
-TABLE = Table(None, ("x.csv",), "csv", None, "class", "classification", None, {}, "people", 2, 1, "job", ("age",), {})
+TABLE = Table(None, ("x.csv",), "csv", ("", "?"), None, "class", "classification", None, {}, "people", 2, 1, "job", ("age",), {})
 SCHEMA = Schema(
     "toy",
     "class",
