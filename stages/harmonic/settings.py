@@ -16,7 +16,7 @@ class Table:
     columns: tuple[str, ...] | None  # of a CSV without a header line
     target: str
     task: str  # classification or regression
-    numeric: tuple[str, ...] | None  # columns that are numbers; null: those whose cells all are
+    numeric: tuple[str, ...] | None  # columns that are numbers; null: those whose cells all are (see reader.py)
     aliases: dict[str, str]  # short keys of long column names, for prompts
     description: str  # what a row is, in the plural; part of the instruction
     neighbours: int  # k rows shown in an instruction

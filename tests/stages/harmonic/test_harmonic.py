@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import random
 from decimal import Decimal
 
 import numpy as np
@@ -307,12 +308,20 @@ def test_likelihood_of_a_row_equals_one_forward_pass(model, tokenizer):
     assert sum(text in tokenizer.decode(context) for text in outside) == 2
 
 
-def test_the_released_text_codes_each_file_by_itself():
-    rows = made().part("train").head(2).with_columns(job=pl.Series(["no job", "clerk"]), age=30.0, score=1.5)
-    rows = rows.with_columns(pl.Series("class", ["yes", "yes"]))
-    first, second = likelihood.paper_texts(rows, SCHEMA)
-    assert sorted(first.split(", ")) == ["age 30", "class 0", "job 1", "s 1.5"] and sorted(second.split(", "))[2] == "job 0"
-    assert first.split(", ") != sorted(first.split(", ")) or second.split(", ") != sorted(second.split(", "))
+def test_the_released_text_of_rows():
+    rows = made().part("train").head(3).with_columns(job=pl.Series(["no job", "clerk", "no job"]), age=30.0, score=1.5)
+    rows = rows.with_columns(pl.Series("class", ["yes", "yes", "yes"]))
+    texts = likelihood.paper_texts(rows, SCHEMA)
+    # As the release does it: one list of columns, shuffled in place before each row, by a seed of 400 + row.
+    columns, said = ["age", "job", "s", "class"], []
+    for number, code in enumerate((1, 0, 1)):  # sorted levels of this file: clerk, no job; yes alone
+        random.seed(400 + number)
+        random.shuffle(columns)
+        cells = {"age": 30, "job": code, "s": 1.5, "class": 0}
+        said.append(", ".join(f"{name} {cells[name]}" for name in columns) + ".")
+    assert texts == said and len({text.split()[0] for text in texts}) > 1
+    gap = likelihood.paper_texts(rows.with_columns(job=pl.Series([None, "clerk", "no job"], dtype=pl.String)), SCHEMA)
+    assert sorted(gap[0].removesuffix(".").split(", ")) == ["age 30", "class 0", "s 1.5"] and gap[1:] == said[1:]
 
 
 def test_the_first_label_in_a_text():
