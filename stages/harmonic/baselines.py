@@ -8,8 +8,7 @@ its levels. The same seed gives the same rows.
 - `smote`: interpolation between neighbours of one class (Chawla et al. 2002). Strong in utility, weak in privacy in the paper's table.
 - `cart`: one column after another, each from a decision tree on those before it (Reiter 2005).
 - `copula`: correlated normals behind the columns' own distributions.
-- `copy_of_train`: real rows of the training split, the worst privacy there is; `holdout_rows`: rows of people no generator saw, the
-  yardstick of a good one.
+- `copy_of_train`: real rows of the training split, the worst privacy there is; `holdout_rows`: of people no generator saw, the yardstick.
 """
 
 from __future__ import annotations
@@ -333,8 +332,7 @@ def _places(cells: pl.Series, column: Column) -> np.ndarray:
 
 def _texts(places: np.ndarray, column: Column) -> pl.Series:
     """Levels of `_places`."""
-    names = np.array([*column.levels, None], dtype=object)
-    return pl.Series(column.name, names[places].tolist(), dtype=pl.String)
+    return pl.Series(column.name, np.array([*column.levels, None], dtype=object)[places].tolist(), dtype=pl.String)
 
 
 def _numbers(values: np.ndarray, column: Column) -> pl.Series:

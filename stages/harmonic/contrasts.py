@@ -2,8 +2,8 @@
 
 Two methods are compared on the same items: the people an attack is tried on, the test rows of a classifier, the training rows of a
 likelihood. Items are resampled (bootstrap, percentile intervals), each time the same ones for both methods, so what the items have in
-common cancels out. Releases (seeds) of one method are averaged within a resample. A statement about *every* table is one number: the least,
-or the greatest, difference among the tables, resampled jointly; tables share no rows, so each is resampled for itself.
+common cancels out. Releases (seeds) of one method are averaged within a resample. A statement about *every* table is one number, the least
+or the greatest difference among the tables; see `extreme` for its interval.
 
 An interval holds the chance of drawing the items, not that of training a generator again or of splitting a table otherwise. Where k
 statements stand behind one claim, its rows have the level 1 - .05 / k.
@@ -11,7 +11,7 @@ statements stand behind one claim, its rows have the level 1 - .05 / k.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,10 +22,10 @@ from stages.harmonic import predictions
 from stages.harmonic.schema import COPY, HOLDOUT
 from stages.harmonic.utility import Utility
 
-DRAWS = 2000
+DRAWS = 5000  # enough for the tails of corrected intervals
 CELLS = 4_000_000  # resampled weights held at once
 MEMBERSHIP = ("membership_auc", "membership_auc_unreleased")
-ANY = "any other"  # the best of the methods that are compared with, in each resample
+ANY = "any other"  # each of the other generators
 
 # measure, method, other (None: the value itself), least or greatest over the tables, statements behind the claim
 COMPARED = (
@@ -65,13 +65,27 @@ class Drawn:
         return Drawn(self.value - other.value, self.draws - other.draws, self.n)
 
 
-def joined(parts: Sequence[Drawn], how: Callable) -> Drawn:
-    """The mean, least or greatest (`np.mean`, `np.min`, `np.max`) of several, in each resample."""
-    return Drawn(float(how([p.value for p in parts])), how([p.draws for p in parts], axis=0), sum(p.n for p in parts))
+def mean(parts: Sequence[Drawn]) -> Drawn:
+    """The mean of several, in each resample."""
+    return Drawn(float(np.mean([p.value for p in parts])), np.mean([p.draws for p in parts], axis=0), sum(p.n for p in parts))
+
+
+def extreme(parts: Sequence[Drawn], over: str, level: float) -> tuple[float, float, float]:
+    """The least or the greatest of several, with an interval that holds the true one at ``level`` at least.
+
+    The least of several values is not above any of them, so its upper bound is the lowest of their upper bounds, each at the level
+    corrected for their number (one of several may be low by chance); its lower bound is the lowest of their lower bounds, without a
+    correction. Resampling the least itself would not do: it lies below the true one on average, and its resamples once more.
+    """
+    plain, corrected = ([interval(p, at) for p in parts] for at in (level, 1 - (1 - level) / len(parts)))
+    values = [p.value for p in parts]
+    if over == "least":
+        return min(values), min(low for low, _ in plain), min(high for _, high in corrected)
+    return max(values), max(low for low, _ in corrected), max(high for _, high in plain)
 
 
 def interval(found: Drawn, level: float) -> tuple[float, float]:
-    """Percentile interval; the value itself lies in it, which for the least of several is not a matter of course.
+    """Percentile interval; the value itself lies in it.
 
     Where all items say the same (two classifiers with equal answers, a copy of the table), no resample differs, however few items there
     are. The interval then reaches as far as Wilson's of a share that was never seen.
@@ -210,43 +224,38 @@ def answers(read: pl.DataFrame, seed: Sequence[int]) -> Methods:
 
 # --- the table --------------------------------------------------------------------------------------------------------------------------
 
-HOW = {"mean": np.mean, "least": np.min, "greatest": np.max}
 Signals = Mapping[str, Mapping[str, Methods]]  # measure -> table -> method
 
 
-def _compared(methods: Methods, method: str, other: str | None) -> Drawn | None:
-    """The difference of two methods on one table, or the value itself; None without one of them."""
-    if other == ANY:
-        rivals = [drawn for name, drawn in methods.items() if name not in (method, "real", "majority")]
-        if method not in methods or not rivals:
-            return None
-        best = joined(rivals, np.max)
-        return methods[method].less(best)
-    if method not in methods or (other is not None and other not in methods):
-        return None
-    return methods[method] if other is None else methods[method].less(methods[other])
+def _compared(methods: Methods, method: str, other: str | None) -> list[Drawn]:
+    """The differences of two methods on one table (to each rival, of any other), or the value itself; none without one of them."""
+    rivals = [name for name in methods if name not in (method, "real", "majority")] if other == ANY else [other]
+    if method not in methods or (other is not None and not set(rivals) <= set(methods)):
+        return []
+    return [methods[method] if rival is None else methods[method].less(methods[rival]) for rival in rivals]
 
 
 def contrasts(signals: Signals) -> pl.DataFrame:
     """The rows of `COMPARED`, of each table and over all of them, and the mean over the tables of each method that stands in one."""
     rows = []
 
-    def add(measure: str, method: str, other: str | None, over: str, table: str | None, found: Drawn, k: int) -> None:
-        level = 1 - 0.05 / k
-        low, high = interval(found, level)
-        key = {"measure": measure, "method": method, "other": other, "over": over, "table": table}
-        rows.append(key | {"value": found.value, "low": low, "high": high, "n": found.n, "level": level})
+    def add(key: tuple, table: str | None, found: tuple[float, float, float], n: int, level: float = 0.95) -> None:
+        label = dict(zip(("measure", "method", "other", "over", "table"), (*key, table), strict=True))
+        rows.append(label | dict(zip(("value", "low", "high"), found)) | {"n": n, "level": level})
 
     for measure, method, other, over, k in COMPARED:
         found = {table: _compared(methods, method, other) for table, methods in signals.get(measure, {}).items()}
-        found = {table: drawn for table, drawn in found.items() if drawn is not None}
-        for table, drawn in found.items():
-            add(measure, method, other, "one table", table, drawn, 1)
+        found = {table: parts for table, parts in found.items() if parts}
+        for table, parts in found.items():
+            add((measure, method, other, "one table"), table, extreme(parts, over, 0.95), parts[0].n)
         if found:
-            add(measure, method, other, over, None, joined(list(found.values()), HOW[over]), k)
+            level = 1 - 0.05 / k
+            whole = extreme([p for parts in found.values() for p in parts], over, level)
+            add((measure, method, other, over), None, whole, sum(parts[0].n for parts in found.values()), level)
     for measure, method in sorted({(row[0], name) for row in COMPARED for name in needed(row[0])}):
         parts = [methods[method] for methods in signals.get(measure, {}).values() if method in methods]
         if parts:
-            add(measure, method, None, "mean", None, joined(parts, np.mean), 1)
+            whole = mean(parts)
+            add((measure, method, None, "mean"), None, (whole.value, *interval(whole, 0.95)), whole.n)
     kinds = dict.fromkeys(("measure", "method", "other", "over", "table"), pl.String)
     return pl.DataFrame(rows, schema=kinds | dict.fromkeys(("value", "low", "high"), pl.Float64) | {"n": pl.Int64, "level": pl.Float64})

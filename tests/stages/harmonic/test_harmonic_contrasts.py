@@ -67,38 +67,59 @@ def test_releases_are_averaged_and_strangers_are_common():
     assert {m: d.value for m, d in found["membership_auc_unreleased"].items()} == {"harmonic": 1, HOLDOUT: 0}
 
 
-def test_every_table_is_one_joint_statement():
-    """Greatest and least over the tables in each resample; the level follows the number of statements behind the claim."""
-    signals = {
-        "membership_auc": {
-            "one": {"harmonic": drawn(0.7, [0.7, 0.8]), "great": drawn(0.6, [0.5, 0.9]), "marginals": drawn(0.5, [0.5, 0.5])},
-            "two": {"harmonic": drawn(0.4, [0.5, 0.3]), "great": drawn(0.6, [0.6, 0.6]), "marginals": drawn(0.5, [0.6, 0.4], n=30)},
-        }
-    }
-    found = rows(signals)
+def even(low, high, n=10):
+    """Draws spread evenly, so that quantiles are read off; the value is the middle."""
+    return drawn((low + high) / 2, np.linspace(low, high, 1001), n)
+
+
+def test_the_least_of_several_by_hand():
+    """Lower bound: the lowest of the plain ones. Upper bound: the lowest of those at the level corrected for three parts, .95 -> .98333."""
+    parts = [even(0, 1), even(0.1, 0.9), even(0.5, 2.5)]
+    value, low, high = contrasts.extreme(parts, "least", 0.95)
+    assert (value, low) == (0.5, pytest.approx(0.025)) and high == pytest.approx(0.1 + 0.8 * (1 - 0.05 / 6))
+    turned = [even(-1, 0), even(-0.9, -0.1), even(-2.5, -0.5)]
+    assert contrasts.extreme(turned, "greatest", 0.95) == pytest.approx((-value, -high, -low))
+    assert contrasts.extreme(parts[:1], "least", 0.9) == pytest.approx((0.5, 0.05, 0.95)) == contrasts.extreme(parts[:1], "greatest", 0.9)
+
+
+def test_no_method_is_called_bad_on_some_table_by_chance():
+    """Four tables on which nothing differs: one of them is below 0 more often than not, the interval of the least nearly never is."""
+    rng, wrong, low = np.random.default_rng(1), 0, 0
+    for _ in range(200):
+        parts = [drawn(v := rng.normal(), v + rng.normal(size=400)) for _ in range(4)]
+        _, below, above = contrasts.extreme(parts, "least", 0.95)
+        wrong += above < 0
+        low += below > 0
+    assert wrong <= 12 and low <= 12  # 5 of 200 expected at most
+
+
+def test_every_table_is_one_statement_and_levels_follow_the_claim():
+    first = {"harmonic": even(0.6, 0.8), "great": even(0.5, 0.6), "marginals": even(0.5, 0.5)}
+    second = {"harmonic": even(0.3, 0.5), "great": even(0.6, 0.8), "marginals": even(0.4, 0.6, n=30)}
+    found = rows({"membership_auc": {"one": first, "two": second}})
     worst = found["membership_auc", "harmonic", "great", "greatest", None]
-    # harmonic less great: .1 [.2, -.1] and -.2 [-.1, -.3]; the greater of both: .1 [.2, -.1]
-    assert worst["value"] == pytest.approx(0.1) and worst["n"] == 20 and worst["level"] == 0.95
-    assert worst["low"] == pytest.approx(-0.1 + 0.025 * 0.3) and worst["high"] == pytest.approx(0.2 - 0.025 * 0.3)
+    # .15 [.1, .2] and -.3 [-.3, -.3]; the greater of both
+    assert worst["value"] == pytest.approx(0.15) and worst["n"] == 20 and worst["level"] == 0.95
+    assert worst["low"] == pytest.approx(0.1 + 0.1 * 0.0125) and worst["high"] == pytest.approx(0.2 - 0.1 * 0.025)
     least = found["membership_auc", "harmonic", "marginals", "least", None]
-    # .2 [.2, .3] and -.1 [-.1, -.1]
+    # .2 [.1, .3] and -.1 (no resample differs): two statements behind the claim
     assert least["value"] == pytest.approx(-0.1) and least["level"] == 0.975
     mean = found["membership_auc", "marginals", None, "mean", None]
     assert mean["value"] == 0.5 and mean["n"] == 40 and mean["low"] == pytest.approx(0.4525) and mean["high"] == pytest.approx(0.5475)
-    assert found["membership_auc", "harmonic", "great", "one table", "two"]["value"] == pytest.approx(-0.2)
+    assert found["membership_auc", "harmonic", "great", "one table", "two"]["value"] == pytest.approx(-0.3)
     assert not any(key[1] == "smote" for key in found)  # a method that was not run has no row
 
 
-def test_the_best_of_the_others_is_taken_in_each_resample():
-    own, first, second = drawn(0.8, [0.8, 0.8]), drawn(0.7, [0.9, 0.6]), drawn(0.6, [0.5, 0.85])
-    trivial = {"real": drawn(0.9, [0.9, 0.9]), "majority": drawn(0.9, [0.9, 0.9])}
-    found = rows({"accuracy": {"one": {"harmonic": own, "smote": first, "cart": second} | trivial}})
+def test_each_of_the_others_is_a_rival():
+    trivial = {"real": even(0.9, 1.0), "majority": even(0.9, 1.0)}
+    found = rows({"accuracy": {"one": {"harmonic": even(0.8, 0.9), "smote": even(0.6, 0.8), "cart": even(0.4, 0.8)} | trivial}})
     row = found["accuracy", "harmonic", contrasts.ANY, "least", None]
-    assert row["value"] == pytest.approx(0.1) and row["high"] == pytest.approx(0.1)  # less .7 now; less .9 or .85 in the resamples
-    assert row["low"] == pytest.approx(-0.1 + 0.025 * 0.05)
-    even = found["accuracy", "real", "majority", "least", None]
-    assert even["value"] == 0 and even["low"] < 0 < even["high"]
-    alone = rows({"accuracy": {"one": {"harmonic": own} | trivial}})
+    # less smote: .15 [.1, .2]; less cart: .25 [.1, .4]; each upper bound at .975
+    assert row["value"] == pytest.approx(0.15) and row["n"] == 10
+    assert row["low"] == pytest.approx(0.1 + 0.1 * 0.025) and row["high"] == pytest.approx(0.2 - 0.1 * 0.0125)
+    same = found["accuracy", "real", "majority", "least", None]
+    assert same["value"] == 0 and same["low"] < 0 < same["high"]
+    alone = rows({"accuracy": {"one": {"harmonic": even(0.8, 0.9)} | trivial}})
     assert ("accuracy", "harmonic", contrasts.ANY, "least", None) not in alone
 
 
