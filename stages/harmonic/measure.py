@@ -64,7 +64,7 @@ def releases(benches: dict[str, Bench], model: Any, phases: dict[str, float]) ->
                 times += took
         phases["sampling"] += time.perf_counter() - begun
         begun = time.perf_counter()
-        release = next((f for f in frames[g.table] if own and f["method"][0] == own[0].method), None)
+        release = next((f for f in frames[g.table] if own and len(f) and f["method"][0] == own[0].method), None)
         base = bench.untuned(model, g, release)
         with adapted(model, profile, g.table, g.name) as ready:
             likely += bench.likelihoods(ready, g, base, release)

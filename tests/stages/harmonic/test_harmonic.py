@@ -10,17 +10,16 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from harmonic_tiny import SCHEMA, TABLE, made
 
 from catalog.base.errors import CatalogError
 from catalog.base.params import profile_params
 from stages.harmonic import decode, likelihood, lle, sampling, train, validate
 from stages.harmonic.decode import Request, sample_rows
 from stages.harmonic.grammar import Value, number_steps
-from stages.harmonic.schema import Column, Schema, Source, plain_number
+from stages.harmonic.schema import plain_number
 from stages.harmonic.serialise import instruction, pieces, question, row_text, rows_of
-from stages.harmonic.settings import Generator, Params, Sampler, Table
+from stages.harmonic.settings import Generator, Params, Sampler
 
 
 def test_the_cache_of_a_pack_gives_the_logits_of_whole_rows(model, monkeypatch):
@@ -51,65 +50,6 @@ def test_a_common_beginning_is_read_once_for_all_rows(model):
     with torch.no_grad():
         whole = [model(torch.tensor([begin + row])).logits[0, 40:] for row in rest]
     assert torch.allclose(got, torch.stack([whole[0][1], whole[1][-1], whole[0][2], whole[2][0]]), atol=1e-4)
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    """A token a byte, with a chat template."""
-    vocab = {token: i for i, token in enumerate(["<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())])}
-    raw = Tokenizer(models.BPE(vocab, []))
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    chat = "{% for m in messages %}<s>{{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}>{% endif %}"
-    return PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>", pad_token="</s>", chat_template=chat)
-
-
-@pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    config = LlamaConfig(vocab_size=258, max_position_embeddings=2048, bos_token_id=0, eos_token_id=1, initializer_range=0.3, **sizes)
-    return LlamaForCausalLM(config).eval()
-
-
-TABLE = Table(None, ("x.csv",), "csv", ("", "?"), None, "class", "classification", None, {}, "people", 2, 1, "job", ("age",), {})
-SCHEMA = Schema(
-    "toy",
-    "class",
-    "classification",
-    (
-        Column("age", "age", True, low=18, high=71, decimals=0),
-        Column("job", "job", False, levels=("clerk", "cleric", "no job"), missing=0.25),
-        Column("score", "s", True, low=-1.5, high=12.25, decimals=2, missing=0.1),
-        Column("class", "class", False, levels=("no", "yes")),
-    ),
-)
-
-
-def made(count=24, seed=0):
-    """Rows of SCHEMA with their splits, and their neighbours."""
-    rng = np.random.default_rng(seed)
-    frame = pl.DataFrame(
-        {
-            "id": pl.Series(range(count), dtype=pl.Int32),
-            "split": ["train", "train", "train", "validation", "test", "holdout"] * (count // 6),
-            "age": rng.integers(18, 72, count).astype(float),
-            "job": rng.choice(["clerk", "cleric", "no job"], count),
-            "score": np.round(rng.uniform(-1.5, 12.25, count), 2),
-            "class": rng.choice(["no", "yes"], count),
-        }
-    )
-    frame = frame.with_columns(job=pl.when(pl.col("id") % 8 == 0).then(None).otherwise("job"))
-    ids = frame.filter(pl.col("split") == "train")["id"].to_list()
-    near = pl.DataFrame(
-        {
-            "id": pl.Series(ids, dtype=pl.Int32),
-            "neighbours": pl.Series([[ids[(i + 1) % len(ids)], ids[(i + 2) % len(ids)]] for i in range(len(ids))], dtype=pl.List(pl.Int32)),
-            "same_label": 0.5,
-            "kept": [i % 3 != 0 for i in range(len(ids))],
-        }
-    )
-    return Source(frame, SCHEMA, near)
 
 
 # --- grammar -------------------------------------------------------------------------------------------------------------------------
