@@ -12,7 +12,7 @@ import duckdb
 
 from catalog.base import params
 from catalog.base.errors import CatalogError, run
-from catalog.database import db
+from catalog.database import content, db
 
 
 def problems(con: duckdb.DuckDBPyConnection, root: Path | None = None) -> list[str]:
@@ -54,6 +54,7 @@ def declared_systems(declared: Mapping[str, Any]) -> list[str]:
 
 def main() -> None:
     """Print that all is well, or raise `CatalogError` with every problem."""
+    content.require_current()
     with contextlib.closing(db.connect()) as con:
         found = problems(con)
         if found:

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from catalog.base.errors import run
-from catalog.database import db
+from catalog.database import content, db
 
 HEADER = ("system", "profile", "main claim", "reported", "ours", "baseline", "holds")
 _CLAIM_WIDTH = 60
@@ -86,6 +86,7 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def main() -> None:
     """Print the table and the command that opens the app."""
+    content.require_current()
     with contextlib.closing(db.connect()) as con:
         found = rows(con)
         failing = con.execute("SELECT count(*) FILTER (NOT holds), count(holds) FROM claims").fetchone()
