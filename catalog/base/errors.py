@@ -1,4 +1,4 @@
-"""The project's one exception, and the start of every stage: its command line and its memory.
+"""The project's one exception, and the start of every stage: its command line, its end and its memory.
 
 Whatever a user can put right (a parameter, a missing file, a source out of reach) is a `CatalogError` with one
 sentence that says what to do. Anything else is a bug and keeps its traceback.
@@ -9,6 +9,8 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
+
+from catalog.base.orphan import end_with_starter
 
 
 class CatalogError(Exception):
@@ -27,6 +29,7 @@ def run(main: Callable[..., None], argv: list[str] | None = None) -> None:
     Raises:
         SystemExit: code 1 after a `CatalogError`, 2 for a wrong number of arguments, 130 when interrupted.
     """
+    end_with_starter()
     keep_freed_memory()
     argv = sys.argv[1:] if argv is None else argv
     names = list(inspect.signature(main).parameters)

@@ -100,7 +100,9 @@ def _counts(place: Path, folder: Path) -> bool:
     """Whether a file of a folder can change the database: no temporary file, and no code but that which builds it."""
     if any(part.startswith(".") or part == "__pycache__" for part in place.parts):
         return False
-    return place.suffix not in (".py", ".pyc", ".pyo") or folder.name == "catalog" and place.parts[0] == "database" and place.suffix == ".py"
+    if place.suffix == ".py":
+        return folder.name == "catalog" and place.parts[0] == "database"
+    return place.suffix not in (".pyc", ".pyo")
 
 
 def _sha256(text: str) -> str:
