@@ -99,6 +99,12 @@ def test_a_seed_that_is_nowhere_is_named(root):
         profile_params(Demo, "demo", "small", root)
 
 
+def test_a_wrong_shared_seed_is_blamed_on_the_shared_file(root):
+    edit(root, "seed: 7", "seed: zero", "params.yaml")
+    with pytest.raises(CatalogError, match=r"^params\.yaml, seed is 'zero' but must be of type int\.$"):
+        profile_params(Demo, "demo", "small", root)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
