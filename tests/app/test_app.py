@@ -26,7 +26,7 @@ def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with all tables and no row."""
     path = tmp_path_factory.mktemp("empty") / "catalog.duckdb"
     with duckdb.connect(str(path)) as con:
-        con.execute((params.ROOT / "catalog" / "schema.sql").read_text(encoding="utf-8"))
+        con.execute((params.ROOT / "catalog" / "database" / "schema.sql").read_text(encoding="utf-8"))
     return path
 
 
@@ -120,7 +120,7 @@ def test_files_that_are_no_catalog_give_one_sentence(tmp_path, monkeypatch):
     for name in ("text.duckdb", "blank.duckdb"):
         monkeypatch.setenv("CATALOG_DB", str(tmp_path / name))
         app = visit("overview")
-        assert not app.exception and len(app.warning) == 1 and "catalog`" in app.warning[0].value
+        assert not app.exception and len(app.warning) == 1 and name.split(".")[0] in app.warning[0].value
 
 
 def test_a_rebuild_is_followed_without_a_restart(shown):

@@ -72,7 +72,7 @@ def test_readers_can_reach_nothing_else(con, tmp_path):
 
 
 def test_an_absent_or_broken_file_is_one_sentence(tmp_path, demo_catalog, monkeypatch):
-    with pytest.raises(CatalogError, match="build it from the committed reports with `dvc repro -s catalog`"):
+    with pytest.raises(CatalogError, match="build it from the committed reports with `dvc repro -f -s catalog`"):
         db.connect(tmp_path / "no.duckdb")
     io.write_text("not a database", tmp_path / "broken.duckdb")
     with pytest.raises(CatalogError, match="cannot be opened"):
@@ -106,7 +106,7 @@ def test_the_leaf_is_light(demo_root):
         "import sys\n"
         "from pathlib import Path\n"
         "from stages import build_catalog\n"
-        "from catalog import check, db, readme\n"
+        "from catalog.database import check, db, readme\n"
         "db.build(Path(sys.argv[1]))\n"
         "heavy = {'torch', 'transformers', 'sdmetrics', 'streamlit', 'pandas', 'dvc'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)\n"
