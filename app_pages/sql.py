@@ -5,7 +5,10 @@ import streamlit as st
 from app_lib import data, limited_sql, ui
 from catalog.base.errors import CatalogError
 
-START = "SELECT system, profile, claim, reported, ours, baseline, holds\nFROM claims\nORDER BY system, profile, claim"
+START = (
+    "SELECT system, profile, claim, verdict, reported, ours, ours_low, ours_high, against_name, against\n"
+    "FROM claims\nORDER BY system, profile, claim"
+)
 
 
 def take_query() -> None:

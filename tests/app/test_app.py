@@ -69,7 +69,7 @@ def test_first_rows_and_meaning_of_columns(shown):
 
 def test_overview_says_whether_the_main_claim_holds_and_where(shown):
     text = texts(visit("overview"))
-    assert "small\\: holds" in text and "full\\: does not hold" in text
+    assert "small\\: holds" in text and "full\\: fails" in text
     assert ":orange-badge[paper **0\\.5**]" in text and ":blue-badge[ours **0\\.45**]" in text
 
 
