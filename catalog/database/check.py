@@ -29,7 +29,7 @@ def problems(con: duckdb.DuckDBPyConnection, root: Path | None = None) -> list[s
         if name not in known:
             found.append(f"{name} has parameters but no card: write stages/{name}/README.md.")
         elif name not in measured:
-            found.append(f"{name} has no results: run `dvc repro {name} catalog`.")
+            found.append(f"{name} has no results: run `make repro SYSTEM={name}`.")
     for name, sql in con.execute("SELECT name, sql FROM queries ORDER BY name").fetchall():
         try:
             con.execute(sql).fetchall()

@@ -1,5 +1,7 @@
 """How long a run takes here: recorded seconds, scaled only where both machines' speeds are known."""
 
+import time
+
 import demo_project
 import pytest
 
@@ -59,6 +61,7 @@ def test_what_a_run_records_is_what_the_estimate_reads(demo_root, monkeypatch, c
     monkeypatch.setattr(machine, "describe", lambda: {"cpu": "Some CPU", "cpu_count": 2, "threads": 2, "gflops": FAST})
     monkeypatch.setattr(machine, "speeds", lambda: SPEEDS)
     monkeypatch.setattr(params, "ROOT", demo_root)
+    monkeypatch.setattr(results, "_STARTED", time.time())
     demo_project.change(demo_root, "reports/demo_heads/small/run.json", '"fingerprint": "', '"fingerprint": "other')
     results.write_run("demo_heads", "small", {"seconds": 600.0, "dtype": "float32"}, root=demo_root)
     record = io.read_json(demo_root / "reports/demo_heads/small/run.json")
