@@ -7,7 +7,7 @@ export PATH := $(BIN):$(PATH)
 
 # DVC judges whether the database is up to date, by the reports and by catalog.json, which says what it holds; a second if it is.
 # A database that was deleted is built again.
-CATALOG = test -f catalog.duckdb || rm -f catalog.json; dvc repro --quiet -s catalog
+CATALOG = test -f catalog.duckdb || rm -f catalog.json; dvc repro -s catalog
 
 .PHONY: repro app database test browser-test lint clean dvc
 

@@ -68,8 +68,9 @@ def outdated(root: Path | None = None) -> str | None:
     root = Path(root or params.ROOT)
     if not (root / db.FILE).is_file():
         return f"{db.FILE} does not exist; build it from the committed reports with `dvc repro -f -s catalog`."
-    recorded = io.read_json(root / FILE)["inputs"] if (root / FILE).is_file() else {}
-    now = inputs(root)
+    if not (root / FILE).is_file():  # the leaf did not come to its end
+        return f"{FILE}, which says what {db.FILE} was built from, does not exist; renew both with `{RENEW}`."
+    recorded, now = io.read_json(root / FILE)["inputs"], inputs(root)
     changed = sorted(path for path in now.keys() | recorded.keys() if now.get(path) != recorded.get(path))
     if not changed:
         return None

@@ -61,6 +61,6 @@ def test_a_copy_without_git_builds_the_database_and_a_second_build_changes_no_fi
 
 def test_make_begins_with_an_estimate_and_runs_one_system_on_request():
     plan = sh(["make", "-n", "-o", ".venv/installed", "repro", "SYSTEM=harmonic"], ROOT)
-    order = ["catalog.database.estimate harmonic", "dvc repro harmonic\n", "dvc repro --quiet -s catalog", "catalog.database.summary"]
+    order = ["catalog.database.estimate harmonic", "dvc repro harmonic\n", "dvc repro -s catalog", "catalog.database.summary"]
     assert sorted(order, key=plan.index) == order
-    assert "dvc repro --quiet -s catalog" in sh(["make", "-n", "-o", ".venv/installed", "app"], ROOT)
+    assert "dvc repro -s catalog" in sh(["make", "-n", "-o", ".venv/installed", "app"], ROOT)

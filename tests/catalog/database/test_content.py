@@ -81,6 +81,10 @@ def test_a_renewed_database_is_current_and_an_absent_one_says_so(project):
     assert "another state of reports/demo_text" in content.outdated(project)
     build(project)
     assert content.outdated(project) is None
+    (project / content.FILE).unlink()
+    assert content.outdated(project) == (
+        "catalog.json, which says what catalog.duckdb was built from, does not exist; renew both with `dvc repro -s catalog`."
+    )
     (project / db.FILE).unlink()
     assert content.outdated(project) == (
         "catalog.duckdb does not exist; build it from the committed reports with `dvc repro -f -s catalog`."
