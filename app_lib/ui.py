@@ -181,7 +181,10 @@ def frame(
 
 
 def csv(rows: pl.DataFrame) -> bytes:
-    """Return rows as UTF-8 CSV; text that a spreadsheet program would run as a formula gets a leading apostrophe."""
+    """Return rows as UTF-8 CSV; text that a spreadsheet program would run as a formula gets a leading apostrophe.
+
+    Names of columns too: a SELECT may call one what it likes.
+    """
     nested = [name for name, kind in rows.schema.items() if kind.is_nested()]
     plain = rows.with_columns(
         pl.Series(name, [None if value is None else str(value) for value in rows[name].to_list()], pl.String) for name in nested
@@ -194,7 +197,10 @@ def csv(rows: pl.DataFrame) -> bytes:
         .alias(name)
         for name in texts
     ]
-    return plain.with_columns(risky).write_csv().encode()
+    names = [f"'{name}" if name.startswith(_FORMULA_START) else name for name in plain.columns]
+    header = pl.DataFrame([names], schema=[f"c{place}" for place in range(len(names))], orient="row")
+    lines = header.write_csv(include_header=False) + plain.with_columns(risky).write_csv(include_header=False)
+    return lines.encode()
 
 
 def csv_button(rows: pl.DataFrame | Callable[[], pl.DataFrame], name: str, key: str | None = None) -> None:
@@ -207,7 +213,7 @@ def csv_button(rows: pl.DataFrame | Callable[[], pl.DataFrame], name: str, key: 
         icon=":material/download:",
         key=key or f"csv_{name}",
         on_click="ignore",
-        help="Text that begins with = + - @ gets a leading apostrophe, so that spreadsheet programs do not run it.",
+        help="Text or a column name that begins with = + - @ gets a leading apostrophe, so that spreadsheet programs do not run it.",
     )
 
 

@@ -63,9 +63,16 @@ class Scope:
         """The query with its views and tables in front and its parameters filled in: it runs as it stands on the database."""
         parts = self._needed(sql, where, {})
         if not parts:
-            return sql_text.fill(sql.strip(), self.values, where)
+            return self._filled(sql, where)
         listed = ",\n".join(f"{sql_text.name(name)} AS ({body})" for name, body in parts.items())
-        return f"WITH {listed}\nFROM (\n{sql_text.fill(sql.strip(), self.values, where)}\n)"
+        return f"WITH {listed}\nFROM (\n{self._filled(sql, where)}\n)"
+
+    def _filled(self, sql: str, where: str) -> str:
+        """The query with its parameters filled in, or an error that names one without a value."""
+        unknown = [name for name in sql_text.parameters(sql) if name not in self.values]
+        if unknown:
+            raise CatalogError(f"{where} uses ${unknown[0]}, which has no value; the parameters are {', '.join(sorted(self.values))}.")
+        return sql_text.fill(sql.strip(), self.values)
 
     def rows_behind(self, sql: str, where: str) -> str | None:
         """A query for the rows that an effect is computed from: its first view, or else its first table."""
@@ -92,7 +99,7 @@ class Scope:
             if name in self.views:
                 body = self.views[name]
                 self._needed(body, f"{self.path}: views.{name}", found)
-                found[name] = sql_text.fill(body.strip(), self.values, f"{self.path}: views.{name}")
+                found[name] = self._filled(body, f"{self.path}: views.{name}")
             elif name == "results":
                 found[name] = f"FROM main.results WHERE system = {sql_text.text(self.system)} AND profile = {sql_text.text(self.profile)}"
                 self.read.add(name)

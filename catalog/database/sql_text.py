@@ -4,6 +4,7 @@ The tables are those that DuckDB's own parser finds (`json_serialize_sql`), so a
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,7 +13,64 @@ import duckdb
 
 from catalog.base.errors import CatalogError
 
-_PARAMETER = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/|\$(\w+)", re.DOTALL)
+# What is read as one piece, since a `$name` within it is none: texts, names in quotes, comments, and names such as a$b.
+_PIECE = re.compile(
+    r"""
+      [eE]'(?:[^'\\]|''|\\.)*'?                           # a text with escapes
+    | '(?:[^']|'')*'?                                    # a text
+    | "(?:[^"]|"")*"?                                    # a name in quotes
+    | (?P<tag>\$(?:[^\W\d]\w*)?\$).*?(?:(?P=tag)|\Z)     # $$ a text $$, $tag$ a text $tag$
+    | --[^\n]*
+    | (?P<block>/\*)
+    | [^\W\d][\w$]*                                      # a name or a word of SQL
+    | \$(?P<name>[^\W\d]\w*)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_BLOCK_END = re.compile(r"/\*|\*/")
+
+Value = str | int | float | bool | None
+
+
+def _pieces(sql: str) -> Iterator[tuple[str, str | None]]:
+    """Split a statement into texts that stay and parameters: (text, None) or (text, name)."""
+    place = 0
+    while found := _PIECE.search(sql, place):
+        yield sql[place : found.start()], None
+        place = found.end()
+        if found["block"]:  # DuckDB's block comments nest
+            depth = 1
+            while depth and (mark := _BLOCK_END.search(sql, place)):
+                depth += 1 if mark[0] == "/*" else -1
+                place = mark.end()
+            place = len(sql) if depth else place
+        yield sql[found.start() : place], found["name"]
+    yield sql[place:], None
+
+
+def parameters(sql: str) -> list[str]:
+    """Return the names of the `$name` parameters of a statement, each once, in the order of their first place."""
+    return list(dict.fromkeys(name for _, name in _pieces(sql) if name))
+
+
+def literal(value: Value) -> str:
+    """Return a value as an SQL literal."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value) if math.isfinite(value) else f"'{value}'::DOUBLE"
+    return "'" + value.replace("'", "''") + "'"
+
+
+def fill(sql: str, values: Mapping[str, Value]) -> str:
+    """Return a statement with the parameters that `values` has written out; texts, names and comments stay.
+
+    >>> fill("SELECT '$profile' FROM results WHERE profile = $profile", {"profile": "small"})
+    "SELECT '$profile' FROM results WHERE profile = 'small'"
+    """
+    return "".join(literal(values[name]) if name in values else text for text, name in _pieces(sql))
 
 
 def tables(sql: str, where: str) -> list[str]:
@@ -36,32 +94,6 @@ def tables(sql: str, where: str) -> list[str]:
             read.add(".".join(filter(None, (node["schema_name"], node["table_name"]))))
         own |= {entry["key"] for entry in node.get("cte_map", {}).get("map", [])}
     return sorted(read - own)
-
-
-def fill(sql: str, values: Mapping[str, Any], where: str) -> str:
-    """The query with each `$name` outside texts and comments replaced by its value as a literal.
-
-    Raises:
-        CatalogError: a parameter that has no value.
-    """
-
-    def put(match: re.Match) -> str:
-        if match[1] is None:
-            return match[0]
-        if match[1] not in values:
-            raise CatalogError(f"{where} uses ${match[1]}, which has no value; the parameters are {', '.join(sorted(values))}.")
-        return literal(values[match[1]])
-
-    return _PARAMETER.sub(put, sql)
-
-
-def literal(value: str | float | bool | None) -> str:
-    """A value as SQL writes it."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return text(value) if isinstance(value, str) else repr(value)
 
 
 def text(value: str) -> str:

@@ -154,7 +154,7 @@ def test_a_share_of_resamples_as_a_test(demo_root):
 
 def test_parameters_are_filled_in_outside_texts_and_comments_only():
     sql = "SELECT $a, '$a', \"$a\" -- $a\nFROM t /* $a */ WHERE b = $b AND c = $c"
-    filled = sql_text.fill(sql, {"a": "it's", "b": 0.5, "c": None}, "x")
+    filled = sql_text.fill(sql, {"a": "it's", "b": 0.5, "c": None})
     assert filled == "SELECT 'it''s', '$a', \"$a\" -- $a\nFROM t /* $a */ WHERE b = 0.5 AND c = NULL"
 
 
