@@ -48,8 +48,14 @@ def cost(record: Mapping[str, Any]) -> float:
 
 
 def needed(system: str, root: Path, systems: list[str]) -> list[str]:
-    """The system and those of which it uses a model or a data set, in the order of the pipeline."""
+    """The system and those of which it uses a model or a data set, in the order of the pipeline.
+
+    Raises:
+        CatalogError: the system has no stage of its own name.
+    """
     stages = {stage["stage"]: stage for stage in pipeline.stages(root)}
+    if system not in stages:
+        raise CatalogError(f"dvc.yaml has no stage {system}, which evaluates the system; add it.")
     makers = {out: stage["stage"] for stage in stages.values() for out in stage["outs"]}
     todo, seen = [system], set()
     while todo:

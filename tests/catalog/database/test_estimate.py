@@ -54,6 +54,8 @@ def test_the_table_adds_up_and_says_what_is_not_known():
 def test_a_system_takes_those_before_it_along():
     systems = ["arithmetic", "gender_bias", "harmonic", "religious_bias", "sepo", "simdoc"]
     assert estimate.needed("harmonic", params.ROOT, systems) == ["harmonic"]
+    with pytest.raises(CatalogError, match="no stage nobody"):
+        estimate.needed("nobody", params.ROOT, systems)
     assert estimate.needed("gender_bias", params.ROOT, systems) == ["arithmetic", "gender_bias"]
 
 
