@@ -19,7 +19,7 @@ from torch import inference_mode
 
 from catalog.base.errors import CatalogError, keep_freed_memory
 from catalog.models.inference import LogLikelihood, batches_by_length, chat_ids, generate, last_logits, log_likelihood
-from catalog.base.params import ROOT, load
+from catalog.base.params import ROOT, load_shared
 from catalog.models.weights import require_hub, resolve
 
 __all__ = [
@@ -149,7 +149,7 @@ def load_lm(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     source = Path(name) if Path(name).is_dir() else resolve(str(name), root)
-    defaults = load(root) if dtype is None or device is None else {}
+    defaults = load_shared(root) if dtype is None or device is None else {}
     device = pick_device(str(device if device is not None else defaults.get("device", "auto")))
     dtype = pick_dtype(dtype if dtype is not None else defaults.get("dtype", "auto"), device)
     if "OMP_NUM_THREADS" not in os.environ:

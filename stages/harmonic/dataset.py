@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from catalog.base.deps import require_dep
 from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_json, write_parquet
 from catalog.base.params import ROOT, profile_params
@@ -30,6 +31,8 @@ def load(name: str, table: Table, root: Path) -> pl.DataFrame:
         CatalogError: a file that is absent or no table; the sentence names the table.
     """
     folder = root / "data" / "assets" / table.asset if table.asset else root
+    for file in table.files:
+        require_dep(folder / file, root, own=None if table.asset else SYSTEM)
     if table.asset and not folder.is_dir():
         raise CatalogError(f"Table {name} needs the asset {table.asset}: declare it under assets in params.yaml, then `dvc repro`.")
     try:
