@@ -6,7 +6,7 @@ Needs no torch, so that a stage of profile full can stop in its first second whe
 from pathlib import Path
 
 from catalog.base.errors import CatalogError
-from catalog.base.params import ROOT, load
+from catalog.base.params import ROOT, load_shared
 
 
 def resolve(name: str, root: Path = ROOT) -> Path | tuple[str, str]:
@@ -18,7 +18,7 @@ def resolve(name: str, root: Path = ROOT) -> Path | tuple[str, str]:
     Raises:
         CatalogError: `name` is not declared in params.yaml, is declared but off, or is not built yet.
     """
-    params = load(root)
+    params = load_shared(root)
     converted, optional, hub = (params.get(key) or {} for key in ("models", "optional_models", "hub_models"))
     folder = Path(root) / "models" / name / "base"
     if name in hub:
@@ -38,9 +38,7 @@ def resolve(name: str, root: Path = ROOT) -> Path | tuple[str, str]:
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
-def require_hub(
-    name: str, root: Path = ROOT, *, describes: str = "config.json", cached: tuple[str, ...] = WEIGHTS
-) -> None:
+def require_hub(name: str, root: Path = ROOT, *, describes: str = "config.json", cached: tuple[str, ...] = WEIGHTS) -> None:
     """Check without downloading that the weights of model `name` can be had; a model in the hub's local cache can.
 
     Args:
@@ -58,10 +56,7 @@ def require_hub(
     from huggingface_hub import errors
 
     repository, revision = source
-    if any(
-        isinstance(hub.try_to_load_from_cache(repository, file, revision=revision), str)
-        for file in cached
-    ):
+    if any(isinstance(hub.try_to_load_from_cache(repository, file, revision=revision), str) for file in cached):
         return
     if hub.constants.HF_HUB_OFFLINE:
         raise CatalogError(

@@ -15,7 +15,7 @@ import torch
 
 from catalog.base.progress import progress
 from catalog.inside.anatomy import View, embed, forests, run_blocks, view
-from catalog.models.lm import pick_dtype
+from catalog.models.devices import pick_dtype
 from catalog.training.checkpoints import alone
 
 HIDDEN = "hidden"

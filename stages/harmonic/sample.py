@@ -21,8 +21,9 @@ from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_json, write_parquet
 from catalog.base.params import ROOT, profile_params
 from catalog.base.progress import progress
+from catalog.models.devices import peak_memory_mb
 from catalog.models.inference import generate
-from catalog.models.lm import load_lm, peak_memory_mb, require_full
+from catalog.models.lm import load_lm, require_full
 from catalog.training.adapters import folded, saved_lora
 from stages.harmonic.baselines import GENERATORS, holdout_rows
 from stages.harmonic.decode import Request, sample_rows
