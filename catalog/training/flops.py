@@ -81,4 +81,4 @@ def utilisation(
     rate = peak(device_name(device))
     if rate is None or seconds <= 0:
         return None
-    return round(flops_per_token(model, context, first) * tokens / seconds / (processes * rate), 4)
+    return float(f"{flops_per_token(model, context, first) * tokens / seconds / (processes * rate):.4g}")

@@ -249,7 +249,6 @@ def test_flops_of_a_token_by_hand():
         assert flops.flops_per_token(adapted) == 2 * layer + 4 * (2 * layer + head) + 6 * added
         assert flops.flops_per_token(adapted, first=1) == 4 * (2 * layer + head) + 6 * added
     assert flops.utilisation(model, 1000, 1.0, torch.device("cpu")) is None
-    assert flops.peak("NVIDIA A100-SXM4-80GB") == 312e12 and flops.peak("abacus") is None
 
 
 def test_upper_layers():
