@@ -1,11 +1,11 @@
 """A CUDA GPU that is none, so that lines which only a GPU reaches are run without one.
 
-Inside `faked_gpu`, torch says that it has CUDA. A tensor that is asked for on ``cuda``, or computed from one that is there, says that it lies
-on ``cuda:0``; where a GPU would refuse (a tensor of the GPU with one of the CPU in one operation, ``numpy()`` of a tensor of the GPU) the
-same error is raised. The arithmetic is the CPU's, and what a kernel of a GPU computes is not shown.
+Inside `faked_gpu`, torch says that it has CUDA. A tensor that is asked for on ``cuda``, or computed from one that is there, says that it
+lies on ``cuda:0``; where a GPU would refuse (a tensor of the GPU with one of the CPU in one operation, ``numpy()`` of a tensor of the GPU)
+the same error is raised. The arithmetic is the CPU's, and what a kernel of a GPU computes is not shown.
 
-Where a tensor lies is an attribute of its Python object. Tensors that C++ makes by itself, in a backward pass, have none: they mix with both
-and say that they lie on the GPU.
+Where a tensor lies is an attribute of its Python object. Tensors that C++ makes by itself, in a backward pass, have none: they mix with
+both and say that they lie on the GPU.
 """
 
 from collections.abc import Iterator

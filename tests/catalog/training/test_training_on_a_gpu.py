@@ -77,7 +77,7 @@ def test_products_are_in_bfloat16_where_the_gpu_multiplies_it(monkeypatch, name,
     real = Trainer.train
     monkeypatch.setattr(Trainer, "train", lambda self, **given: (seen.append(self.args), real(self, **given))[1])
     with faked_gpu(name, bf16=native):
-        info = train_lora(replace(LORA, dtype=dtype)).info
+        info = train_lora(replace(LORA, dtype="auto")).info
     assert info["dtype"] == said and info["device"] == name and (info["mfu"] is None) == (name == "Tesla T4")
     arguments = seen[0]
     assert arguments.bf16 == native and arguments.dataloader_pin_memory and not arguments.use_cpu and arguments.n_gpu == 1
