@@ -65,6 +65,17 @@ def _place(tensor: Tensor) -> torch.device | None:
     return getattr(tensor, "_lies_on", CPU if isinstance(tensor, torch.nn.Parameter) else None)
 
 
+def _parameter(cls: type, data: Tensor | None = None, requires_grad: bool = True, _lies_on: Any = None) -> torch.nn.Parameter:
+    """A parameter lies where its data lie, whatever attributes of another one accelerate hands on; torch asks no mode about making one."""
+    made = _new_parameter(cls, data, requires_grad)
+    if data is not None and _place(data) is not None:
+        made._lies_on = _place(data)
+    return made
+
+
+_new_parameter = torch.nn.Parameter.__new__
+
+
 def _refuse_a_mixture(function: Any, args: tuple, given: list[Tensor]) -> None:
     if function in _MIXING or len(given) < 2:
         return
@@ -111,6 +122,7 @@ def faked_gpu(name: str = "NVIDIA H200", *, memory: int = 5 * 2**20, bf16: bool 
     with pytest.MonkeyPatch.context() as patch:
         for function, answer in says.items():
             patch.setattr(torch.cuda, function, answer)
+        patch.setattr(torch.nn.Parameter, "__new__", _parameter)
         patch.setattr(torch.cuda.random, "get_rng_state_all", lambda: [])
         _forget()
         try:
