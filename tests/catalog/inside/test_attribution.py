@@ -215,7 +215,8 @@ def test_comparative_neurons_equal_two_runs(v, run, read):
     for p in range(len(PROMPTS)):
         top = comparative_neurons(v, run, other, read, p, targets[p].item(), 12, geo)
         shared = comparative_neurons(v, run, other, read, p, targets[p].item(), 12, geo, base=known)
-        assert torch.equal(top.index, shared.index) and torch.allclose(top.score, shared.score, atol=1e-6)
+        assert torch.allclose(top.score, shared.score, atol=1e-6)
+        assert torch.allclose(difference[p][shared.layer, shared.index], shared.score, atol=1e-5)  # near ties may change places
         best = difference[p].flatten().topk(12)
         assert torch.allclose(top.score, best.values, atol=1e-5) and top.certified == 12
         same = comparative_neurons(v, run, run, read, p, targets[p].item(), 5, geo)
