@@ -326,14 +326,3 @@ def test_random_neurons_are_distinct_and_in_their_layers():
     found = random_neurons(30, [2, 5], 40, torch.Generator().manual_seed(0))
     assert len(set(found)) == 30 and {layer for layer, _ in found} == {2, 5} and max(k for _, k in found) < 40
     assert found == random_neurons(30, [2, 5], 40, torch.Generator().manual_seed(0))
-
-
-def test_unknown_family_is_one_sentence():
-    class Config:
-        model_type = "mamba"
-
-    class Model(torch.nn.Module):
-        config = Config()
-
-    with pytest.raises(CatalogError, match="does not know the model family 'mamba'"):
-        view(Model())

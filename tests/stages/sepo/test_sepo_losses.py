@@ -246,7 +246,7 @@ def test_every_token_selected_is_simpo():
     every = replace(PLAIN, chosen_share=1.0, rejected_share=1.0, beta=2.0, gamma=0.3)
     simpo = replace(PLAIN, loss="simpo", selector="all", beta=2.0, gamma=0.3)
     batches = [batch_of(method.labels_of(m, pairs, scored(pairs), 0)) for m in (every, simpo)]
-    # One reads the selected tokens, one all of them: the same numbers, in another computation. Losing one token of nine moves them by a tenth.
+    # Selected tokens against all of them: the same numbers in another computation. One token of nine lost would move them by a tenth.
     torch.testing.assert_close(method.per_pair(every, model, batches[0]), method.per_pair(simpo, model, batches[1]), atol=1e-5, rtol=0)
 
 

@@ -102,8 +102,8 @@ def test_the_stages_write_the_same_bytes_twice_and_constant_learns_what_none_doe
     assert written[0] == written[1]
     trained = written[0][1]
     weights = {path.parts[0]: load(data) for path, data in trained.items() if path.name == "adapter_model.safetensors"}
-    # A constant added to the loss changes no gradient but in its last bits, and those differ from CPU to CPU. Adam divides a gradient by its
-    # own size, so where it is next to nothing a bit may grow to a share of a step (1e-3 here); other objectives differ by whole steps.
+    # A constant added to the loss changes no gradient but in its last bits, and those differ from CPU to CPU. Adam divides a gradient by
+    # its own size, so where it is next to nothing a bit may grow to a share of a step (1e-3); other objectives differ by whole steps.
     close = {name: apart(weights["multi-task"], tensors) for name, tensors in weights.items() if name != "multi-task"}
     assert close["constant"] < 0.1 * min(close["simplify-only"], close["reinforced"])
     curves = pl.read_parquet(root / "models/simdoc_simplifier/small/curves.parquet")
