@@ -57,10 +57,11 @@ def test_memory_is_that_of_the_fullest_gpu_or_of_the_process(monkeypatch):
     with faked_gpu(memory=7 * 2**20 + 5, count=2):
         assert devices.peak_memory_mb() == devices.peak_memory_mb(GPU) == devices.peak_memory_mb("cuda:1") == 7
         assert devices.peak_memory_mb("cpu") >= own
-        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: int(device) * 3 * 2**20)
-        assert devices.peak_memory_mb() == 3
-        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)  # there, but not used by this process
-        assert devices.peak_memory_mb() >= own
+        with pytest.MonkeyPatch.context() as inside:
+            inside.setattr(torch.cuda, "max_memory_allocated", lambda device: int(device) * 3 * 2**20)
+            assert devices.peak_memory_mb() == 3
+            inside.setattr(torch.cuda, "is_initialized", lambda: False)  # there, but not used by this process
+            assert devices.peak_memory_mb() >= own
     monkeypatch.setattr(devices.sys, "platform", "darwin")
     assert devices.peak_memory_mb("cpu") == pytest.approx(own / 1024, abs=1)
 
