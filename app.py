@@ -33,6 +33,7 @@ except CatalogError as error:
     st.title("Paper catalog", anchor=False)
     st.warning(ui.message(error), icon=":material/info:")
     st.stop()
+limited_sql.warm()
 try:
     page.run()
 except CatalogError as error:

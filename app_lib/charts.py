@@ -2,30 +2,32 @@
 
 from typing import Any
 
-OURS = "#4263eb"
-REPORTED = "#f08c00"
-BASELINE = "#868e96"
-HOLDS_COLORS = {"holds": "#2f9e44", "does not hold": "#e8590c", "not measured": "#adb5bd"}
+from app_lib.strips import VERDICT_COLORS
 
-_SERIES = ["paper", "ours", "baseline"]
-_SERIES_COLORS = {"domain": _SERIES, "range": [REPORTED, OURS, BASELINE]}
-_SERIES_SHAPES = {"domain": _SERIES, "range": ["diamond", "circle", "square"]}
+OURS = "#4263eb"
+BASELINE = "#868e96"
+SHAPES = {"holds": "circle", "fails": "cross", "undecided": "diamond", "not measured": "stroke"}
 
 
 def ledger(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """One square a claim, one line a system and profile, coloured by whether the claim holds.
+    """One mark a claim, one line a system and profile; its verdict is told by shape and colour, checks of ours are smaller.
 
     Args:
-        rows: label (of the line), position (1-based place of the claim in its card), state (a key of HOLDS_COLORS),
-            and the texts shown at the pointer: system, claim, profile, paper, ours, baseline.
+        rows: label (of the line), position (1-based place in the line), verdict, by (paper or project), and the texts shown at the
+            pointer: system, claim, profile, paper, ours, compared.
     """
     labels = list(dict.fromkeys(row["label"] for row in rows))
     quiet = {"title": None, "ticks": False, "domain": False, "grid": False}
+    legend = {"title": None, "orient": "bottom", "symbolSize": 140}
+
+    def scale(values: list[str]) -> dict[str, Any]:
+        return {"domain": list(SHAPES), "range": values}
+
     return {
         "data": {"values": rows},
-        "width": {"step": 27},
+        "width": {"step": 22},
         "height": {"step": 27},
-        "mark": {"type": "square", "size": 400, "opacity": 1},
+        "mark": {"type": "point", "filled": True, "opacity": 1, "strokeWidth": 3},
         "encoding": {
             "x": {"field": "position", "type": "ordinal", "axis": quiet | {"labels": False}},
             "y": {
@@ -34,75 +36,11 @@ def ledger(rows: list[dict[str, Any]]) -> dict[str, Any]:
                 "sort": labels,
                 "axis": quiet | {"labelLimit": 200, "labelFontSize": 13},
             },
-            "color": {
-                "field": "state",
-                "type": "nominal",
-                "legend": {"title": None, "orient": "bottom", "symbolSize": 140},
-                "scale": {"domain": list(HOLDS_COLORS), "range": list(HOLDS_COLORS.values())},
-            },
-            "tooltip": [{"field": name} for name in ("system", "claim", "state", "profile", "paper", "ours", "baseline")],
+            "size": {"field": "by", "type": "nominal", "legend": None, "scale": {"domain": ["paper", "project"], "range": [230, 80]}},
+            "shape": {"field": "verdict", "type": "nominal", "legend": legend, "scale": scale(list(SHAPES.values()))},
+            "color": {"field": "verdict", "type": "nominal", "legend": legend, "scale": scale(list(VERDICT_COLORS.values()))},
+            "tooltip": [{"field": name} for name in ("system", "claim", "verdict", "profile", "paper", "ours", "compared")],
         },
-    }
-
-
-def three_values(
-    reported: float | None,
-    ours: float | None,
-    baseline: float | None,
-    low: float | None,
-    high: float | None,
-    title: str,
-) -> dict[str, Any]:
-    """A strip with the paper's figure, ours and the trivial baseline's on one axis; absent figures are left out.
-
-    Args:
-        low, high: range of the metric, the ends of the axis where the figures use much of it; None is no bound.
-        title: of the axis: the metric and its unit.
-    """
-    pairs = [("baseline", baseline), ("paper", reported), ("ours", ours)]
-    rows = [{"series": name, "value": float(value)} for name, value in pairs if value is not None]
-    figures = [row["value"] for row in rows]
-    start, end = min([*figures, 0.0]), max([*figures, 0.0])
-    if low is not None and high is not None and low <= start and end <= high and (end - start) > 0.15 * (high - low):
-        start, end = low, high
-    if start == end:
-        end = start + 1
-    margin = 0.03 * (end - start)
-    scale = {"domain": [start - margin, end + margin], "nice": False, "zero": False}
-    x = {
-        "field": "value",
-        "type": "quantitative",
-        "scale": scale,
-        "axis": {
-            "title": title,
-            "titleFontSize": 11,
-            "titlePadding": 4,
-            "grid": False,
-            "tickCount": 4,
-            "labelFontSize": 10,
-            "domain": False,
-            "ticks": False,
-        },
-    }
-    return {
-        "data": {"values": rows},
-        "height": 62,  # axis and its title included
-        "layer": [
-            {
-                "data": {"values": [{"from": start, "to": end}]},
-                "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.25},
-                "encoding": {"x": x | {"field": "from"}, "x2": {"field": "to"}, "color": {"value": BASELINE}},
-            },
-            {
-                "mark": {"type": "point", "filled": True, "size": 150, "opacity": 1, "strokeWidth": 3},
-                "encoding": {
-                    "x": x,
-                    "color": {"field": "series", "type": "nominal", "scale": _SERIES_COLORS, "legend": None},
-                    "shape": {"field": "series", "type": "nominal", "scale": _SERIES_SHAPES, "legend": None},
-                    "tooltip": [{"field": "series", "title": " "}, {"field": "value", "format": ".4~g"}],
-                },
-            },
-        ],
     }
 
 

@@ -17,6 +17,7 @@ import duckdb
 import polars as pl
 import streamlit as st
 
+from app_lib.sql_answer import cannot_open
 from catalog.base.errors import CatalogError
 from catalog.base.params import ROOT
 from catalog.database.db import connect
@@ -46,7 +47,8 @@ def catalog_path() -> Path:
     return Path(os.environ.get("CATALOG_DB") or root() / "catalog.duckdb")
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes whenever the file at `path` is written or replaced, or None where there is none."""
     try:
         status = path.stat()
     except OSError:
@@ -66,17 +68,22 @@ def _release(snapshot: Snapshot) -> None:
 
 def _is_current(snapshot: Snapshot) -> bool:
     """Tell whether the file is still the one that was opened; Streamlit drops a stale entry without `on_release`."""
-    if not snapshot.released and snapshot.stamp != _stamp(snapshot.path):
+    if not snapshot.released and snapshot.stamp != stamp(snapshot.path):
         _release(snapshot)
     return not snapshot.released
 
 
 @st.cache_resource(validate=_is_current, on_release=_release, show_spinner=False)
 def _snapshot(path: str) -> Snapshot:
-    stamp = _stamp(Path(path))
-    if stamp is None:
+    found = stamp(Path(path))
+    if found is None:
         raise CatalogError(f"There is no catalog yet: run `make app`, or `{BUILD_COMMAND}` and reload this page.")
-    return Snapshot(connect(Path(path)), Path(path), stamp)
+    try:
+        return Snapshot(connect(Path(path)), Path(path), found)
+    except CatalogError as error:
+        if isinstance(error.__context__, duckdb.Error):  # what DuckDB said, from which the true cause can be told
+            raise CatalogError(cannot_open(error.__context__, Path(path).name)) from None
+        raise
 
 
 def version() -> tuple[int, int, int]:

@@ -14,9 +14,14 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&=@^])")
 _FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
 _PROFILE_ORDER = {"small": 0, "full": 1}
 
-HOLDS = {True: "holds", False: "does not hold", None: "not measured"}
-_HOLDS_COLOR = {True: "green", False: "orange", None: "gray"}
-_HOLDS_ICON = {True: ":material/check_circle:", False: ":material/cancel:", None: ":material/remove_circle_outline:"}
+VERDICTS = ("holds", "fails", "undecided", "not measured")
+_VERDICT_COLOR = {"holds": "green", "fails": "red", "undecided": "violet", "not measured": "gray"}
+_VERDICT_ICON = {
+    "holds": ":material/check_circle:",
+    "fails": ":material/cancel:",
+    "undecided": ":material/help:",
+    "not measured": ":material/remove_circle_outline:",
+}
 
 
 def esc(text: Any) -> str:
@@ -84,9 +89,22 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def holds_badge(holds: bool | None, prefix: str = "") -> None:
-    """Draw the badge of a claim: holds, does not hold, not measured."""
-    st.badge(f"{esc(prefix)} {HOLDS[holds]}".strip(), icon=_HOLDS_ICON[holds], color=_HOLDS_COLOR[holds])
+def with_interval(value: float, low: float | None, high: float | None) -> str:
+    """Return a figure with its interval in brackets; alone where it has none."""
+    if low is None or low == high:
+        return number(value)
+    return f"{number(value)} [{number(low)}, {number(high)}]"
+
+
+def verdict_badge(verdict: str | None, prefix: str = "") -> None:
+    """Draw the badge of a claim: holds, fails, undecided, not measured."""
+    verdict = verdict or "not measured"
+    st.badge(f"{esc(prefix)} {verdict}".strip(), icon=_VERDICT_ICON[verdict], color=_VERDICT_COLOR[verdict])
+
+
+def verdict_icon(verdict: str) -> str:
+    """Return a verdict as a coloured icon in Markdown; shape and colour both tell it."""
+    return f":{_VERDICT_COLOR[verdict]}[{_VERDICT_ICON[verdict]}]"
 
 
 def profiles_in_order(names: list[str]) -> list[str]:
@@ -163,7 +181,10 @@ def frame(
 
 
 def csv(rows: pl.DataFrame) -> bytes:
-    """Return rows as UTF-8 CSV; text that a spreadsheet program would run as a formula gets a leading apostrophe."""
+    """Return rows as UTF-8 CSV; text that a spreadsheet program would run as a formula gets a leading apostrophe.
+
+    Names of columns too: a SELECT may call one what it likes.
+    """
     nested = [name for name, kind in rows.schema.items() if kind.is_nested()]
     plain = rows.with_columns(
         pl.Series(name, [None if value is None else str(value) for value in rows[name].to_list()], pl.String) for name in nested
@@ -176,7 +197,10 @@ def csv(rows: pl.DataFrame) -> bytes:
         .alias(name)
         for name in texts
     ]
-    return plain.with_columns(risky).write_csv().encode()
+    names = [f"'{name}" if name.startswith(_FORMULA_START) else name for name in plain.columns]
+    header = pl.DataFrame([names], schema=[f"c{place}" for place in range(len(names))], orient="row")
+    lines = header.write_csv(include_header=False) + plain.with_columns(risky).write_csv(include_header=False)
+    return lines.encode()
 
 
 def csv_button(rows: pl.DataFrame | Callable[[], pl.DataFrame], name: str, key: str | None = None) -> None:
@@ -189,7 +213,7 @@ def csv_button(rows: pl.DataFrame | Callable[[], pl.DataFrame], name: str, key: 
         icon=":material/download:",
         key=key or f"csv_{name}",
         on_click="ignore",
-        help="Text that begins with = + - @ gets a leading apostrophe, so that spreadsheet programs do not run it.",
+        help="Text or a column name that begins with = + - @ gets a leading apostrophe, so that spreadsheet programs do not run it.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Overview: every system at a glance. What it is, whether its main claim holds here, and at which scales."""
+"""Overview: every system at a glance. What it is, the verdict on its main claim here, and at which scales."""
 
 from typing import Any
 
@@ -14,8 +14,10 @@ def counts() -> None:
     totals = data.records("""
         SELECT (SELECT count(*) FROM systems) AS systems, (SELECT count(*) FROM datasets) AS datasets,
                (SELECT count(*) FROM models) AS models, (SELECT count(*) FROM results) AS results,
-               (SELECT count(*) FROM claims WHERE holds) AS held,
-               (SELECT count(*) FROM claims WHERE holds IS NOT NULL) AS tested
+               (SELECT count(*) FROM claims WHERE claimed_by = 'paper' AND verdict = 'holds') AS hold,
+               (SELECT count(*) FROM claims WHERE claimed_by = 'paper' AND verdict = 'fails') AS fail,
+               (SELECT count(*) FROM claims WHERE claimed_by = 'paper' AND verdict = 'undecided') AS undecided,
+               (SELECT count(*) FROM claims WHERE claimed_by = 'paper' AND verdict <> 'not measured') AS tested
     """)[0]
     with st.container(horizontal=True, gap="medium"):
         st.metric("Systems", ui.number(totals["systems"]), width="content")
@@ -23,15 +25,16 @@ def counts() -> None:
         st.metric("Models", ui.number(totals["models"]), width="content")
         st.metric("Measured results", ui.number(totals["results"]), width="content")
         st.metric(
-            "Claims that hold",
-            f"{totals['held']} of {totals['tested']}",
+            "Claims of the papers that hold",
+            f"{totals['hold']} of {totals['tested']}",
             width="content",
-            help="Of those measured, over all profiles.",
+            help="Of those measured, over all profiles. Checks of ours are not counted.",
         )
+    st.markdown(f":gray[:small[{totals['fail']} of them fail here, and {totals['undecided']} are undecided: too few items to tell.]]")
 
 
 def ledger(rows: list[dict[str, Any]]) -> None:
-    """Draw the picture of all claims: one line a system and profile, one square a claim."""
+    """Draw the picture of all claims: one line a system and profile, one mark a claim, checks of ours after those of the paper."""
     order: dict[str, list[str]] = {}
     profiles: dict[str, set[str]] = {}
     for row in rows:
@@ -39,22 +42,23 @@ def ledger(rows: list[dict[str, Any]]) -> None:
         seen = order.setdefault(row["system"], [])
         if row["claim"] not in seen:
             seen.append(row["claim"])
-    squares = [
+    marks = [
         {
             "label": row["system"] + (f" · {row['profile']}" if len(profiles[row["system"]]) > 1 else ""),
             "position": order[row["system"]].index(row["claim"]) + 1,
-            "state": ui.HOLDS[row["holds"]],
+            "verdict": row["verdict"],
+            "by": row["claimed_by"],
             "system": row["title"],
             "claim": row["text"],
             "profile": row["profile"],
             "paper": ui.number(row["reported"]),
-            "ours": ui.number(row["ours"]),
-            "baseline": ui.number(row["baseline"]),
+            "ours": ui.number(row["ours"]) if row["ours"] is None else ui.with_interval(row["ours"], row["ours_low"], row["ours_high"]),
+            "compared": "–" if row["against"] is None else f"{ui.number(row['against'])} ({row['against_name']})",
         }
         for row in rows
     ]
-    st.markdown("**Every claim**, one square each :gray[:small[– point at it to read it]]")
-    st.vega_lite_chart(charts.ledger(squares), width="content", alt="Which claims of each paper hold at each profile")
+    st.markdown("**Every claim**, one mark each; the small ones are checks of ours :gray[:small[– point at it to read it]]")
+    st.vega_lite_chart(charts.ledger(marks), width="content", alt="The verdict on each claim of each paper at each profile")
 
 
 def card(system: dict[str, Any], own: list[dict[str, Any]], measured: list[str]) -> None:
@@ -64,14 +68,14 @@ def card(system: dict[str, Any], own: list[dict[str, Any]], measured: list[str])
         st.caption(ui.esc(" · ".join(text for text in (system["task"], system["venue"]) if text)))
         st.subheader(ui.esc(system["title"]), anchor=False)
         st.markdown(ui.esc(system["summary"]))
-        shown = next((row for row in main if row["holds"] is not None), main[0] if main else None)
+        shown = next((row for row in main if row["verdict"] != "not measured"), main[0] if main else None)
         if shown is not None:
             st.markdown(f":gray[:small[{ui.esc(shown['text'])}]]")
             claims.figures(shown)
         st.space("stretch")
         with st.container(horizontal=True, gap="small", vertical_alignment="center"):
             for profile in ui.profiles_in_order([row["profile"] for row in main] or measured):
-                ui.holds_badge(next((row["holds"] for row in main if row["profile"] == profile), None), prefix=f"{profile}:")
+                ui.verdict_badge(next((row["verdict"] for row in main if row["profile"] == profile), None), prefix=f"{profile}:")
             if not measured:
                 st.badge("not run yet", color="gray", icon=":material/schedule:")
             st.space("stretch")
@@ -90,7 +94,7 @@ measured = data.records("SELECT DISTINCT system, profile FROM results")
 left, right = st.columns([4, 5], gap="large") if rows else (st.container(), None)
 with left:
     st.title("Paper catalog", anchor=False)
-    st.markdown("What each paper reported, what was measured here, and what a trivial baseline scores, side by side.")
+    st.markdown("What each paper reported, what was measured here, and what a named comparator scores, side by side.")
     if not systems:
         ui.nothing_measured("systems")
         st.stop()

@@ -2,10 +2,13 @@
 
 import streamlit as st
 
-from app_lib import data, limited_sql, ui
+from app_lib import data, limited_sql, sql_links, ui
 from catalog.base.errors import CatalogError
 
-START = "SELECT system, profile, claim, reported, ours, baseline, holds\nFROM claims\nORDER BY system, profile, claim"
+START = (
+    "SELECT system, profile, claim, verdict, reported, ours, ours_low, ours_high, against_name, against\n"
+    "FROM claims\nORDER BY system, profile, claim"
+)
 
 
 def take_query() -> None:
@@ -13,6 +16,21 @@ def take_query() -> None:
     chosen = st.session_state.named_query
     if chosen is not None:
         st.session_state.sql = queries[chosen]["sql"].strip()
+
+
+def asked_for() -> str | None:
+    """Return the statement that the address names: `?query=` a named one, `?sql=` any, with values for its `$name`s."""
+    asked = st.query_params.to_dict()
+    if "sql" in asked:
+        sql = sql_links.fill(asked["sql"].strip(), asked)
+        if len(sql) <= sql_links.MAX_LINK:
+            return sql
+        st.warning(f"The statement in the address is too long: it may have {sql_links.MAX_LINK:,} characters.")
+    elif "query" in asked:
+        if asked["query"] in queries:
+            return queries[asked["query"]]["sql"].strip()
+        st.warning(f"The catalog has no query called “{ui.esc(asked['query'])}”. Choose one of those below.")
+    return None
 
 
 def show_answer(sql: str) -> None:
@@ -25,6 +43,8 @@ def show_answer(sql: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         cut = "the first " if answer.capped else ""
         st.caption(f"{cut}{ui.counted(answer.frame.height)}, {answer.seconds:.2f} s")
+        if answer.cut:
+            st.caption(f"Texts of more than {limited_sql.MAX_CELL:,} characters are cut, here and in the CSV.")
         st.space("stretch")
         ui.csv_button(answer.frame, "query")
     ui.frame(answer.frame, labels={name: name for name in answer.frame.columns}, key="answer")
@@ -62,13 +82,15 @@ def dictionary() -> None:
 
 st.title("SQL", anchor=False)
 st.markdown(
-    f"Read-only DuckDB: one statement, up to {limited_sql.MAX_ROWS:,} rows and {limited_sql.MAX_SECONDS:g} seconds. "
+    f"Read-only DuckDB: one statement, up to {limited_sql.MAX_ROWS:,} rows, {limited_sql.MAX_SECONDS:g} seconds and "
+    f"{ui.size(limited_sql.MEMORY)} of memory. "
     "The same file opens in a terminal with `duckdb -readonly catalog.duckdb`."
 )
 queries = {row["name"]: row for row in data.records("SELECT * FROM queries ORDER BY rowid")}
-asked = st.query_params.get("query")
-if "sql" not in st.session_state:
-    st.session_state.sql = queries[asked]["sql"].strip() if asked in queries else START
+address = st.query_params.to_dict()
+if "sql" not in st.session_state or (address and address != st.session_state.get("sql_address")):
+    st.session_state.sql = asked_for() or START
+st.session_state.sql_address = address  # so that a second link is followed, and what is typed after it stays
 main, side = st.columns([3, 2], gap="large")
 with main:
     chosen = st.selectbox(

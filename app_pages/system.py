@@ -66,8 +66,8 @@ def results_tab(system: str, profile: str | None) -> None:
     """Draw claims, the stages' pictures, and the comparison with the paper."""
     rows = [row for row in claims.all_claims() if row["system"] == system and row["profile"] == profile]
     if rows:
-        st.subheader("What the paper claims", anchor=False)
-        claims.cards(rows)
+        st.subheader("What the paper claims, and the verdict here", anchor=False)
+        claims.cards(rows, claims.tests(system))
     pictures = data.records("SELECT * FROM plots WHERE system = $s AND profile = $p ORDER BY name", {"s": system, "p": profile})
     if pictures:
         st.subheader("Pictures", anchor=False)
@@ -78,7 +78,7 @@ def results_tab(system: str, profile: str | None) -> None:
                     plots.draw(picture)
     comparison = data.table("SELECT * FROM comparison WHERE system = $s AND profile = $p", {"s": system, "p": profile})
     if comparison.height:
-        st.subheader("Paper against ours against baseline", anchor=False)
+        st.subheader("Paper, ours and what ours is compared with", anchor=False)
         ui.frame(comparison.drop("system", "profile"), data.column_help("main", "comparison"), key="comparison")
         ui.csv_button(comparison, f"{system}_{profile}_comparison")
     if not (rows or pictures or comparison.height):
@@ -120,10 +120,12 @@ def pipeline_tab(system: str) -> None:
     if own:
         graph.draw(stages, keep, pairs)
     st.subheader("How to run it", anchor=False)
+    again = " ".join(row["stage"] for row in stages if row["system"] == system)
     st.code(
-        f"dvc repro {system} catalog                          # the profile named in params.yaml\n"
-        f"dvc exp run -S profile=full {system} catalog        # the paper's models and sizes\n"
-        f"dvc repro --force {system} catalog                  # again from the start; the reports come out the same",
+        f"make repro SYSTEM={system}                        # the profile named in params.yaml; what is finished is kept\n"
+        f"dvc repro {system} && dvc repro -s catalog        # the same, with the environment switched on\n"
+        f"dvc exp run -S profile=full {system}              # the paper's models and sizes\n"
+        f"dvc repro --force -s {again}   # again; the reports come out the same",
         language="bash",
     )
     st.subheader("Stages", anchor=False)

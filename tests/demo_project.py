@@ -20,6 +20,16 @@ def make(root: Path) -> Path:
     """Write the demo project into the empty folder `root` and return it."""
     for name, card in (("demo_heads", demo_texts.HEADS_CARD), ("demo_text", demo_texts.TEXT_CARD)):
         io.write_text(card, root / "stages" / name / "README.md")
+    beside = {
+        "demo_heads/claims.yaml": demo_texts.HEADS_CLAIMS,
+        "demo_heads/tables.yaml": demo_texts.HEADS_TABLES,
+        "demo_heads/metrics.yaml": demo_texts.HEADS_METRICS,
+        "demo_text/claims.yaml": demo_texts.TEXT_CLAIMS,
+        "demo_text/tables.yaml": demo_texts.TEXT_TABLES,
+        "demo_text/metrics.yaml": demo_texts.TEXT_METRICS,
+    }
+    for name, text in beside.items():
+        io.write_text(text, root / "stages" / name)
     io.write_text("not a card", root / "stages/_template/README.md")
     io.write_text(demo_texts.HEADS_QUERIES, root / "stages/demo_heads/queries.sql")
     for folder, cards in (("data", demo_texts.DATA_CARDS), ("models", demo_texts.MODEL_CARDS)):
@@ -48,13 +58,13 @@ def _heads(root: Path, profile: str, accuracy: float, drop: float) -> None:
     rows = [
         results.row("demo_heads", *place, "none", "accuracy", accuracy, ci=results.wilson(round(accuracy * 20), 20), n=20),
         results.row("demo_heads", *place, "top heads", "accuracy_drop_rel", drop, ci=(drop - 0.05, drop + 0.05), n=20),
-        results.row("demo_heads", *place, "random heads", "accuracy_drop_rel", 0.02, n=20),
+        results.row("demo_heads", *place, "random heads", "accuracy_drop_rel", 0.02, ci=(0.0, 0.04), n=20),
     ]
     results.write_results(rows, "demo_heads", profile, root=root)
     heads = pl.DataFrame(
         [{"layer": layer, "head": head, "drop": drop if (layer, head) == (1, 2) else 0.01} for layer in range(3) for head in range(4)]
     )
-    results.write_table(heads, "demo_heads", profile, "heads", ["layer", "head"], root=root)
+    results.write_tables({"heads": heads}, "demo_heads", profile, root=root)
     spec = {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
         "title": "Accuracy lost without a head",
@@ -107,7 +117,7 @@ def _text(root: Path) -> None:
             "generation": ["<script>alert(1)</script>", "'; DROP TABLE results; --"],
         }
     )
-    results.write_table(outputs, "demo_text", "small", "outputs", ["prompt"], root=root)
+    results.write_tables({"outputs": outputs}, "demo_text", "small", root=root)
 
 
 def png(size: int = 8) -> bytes:

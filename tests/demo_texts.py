@@ -10,51 +10,6 @@ datasets: [demo_sums]
 models: [demo_base]
 main_claim: few-heads
 order: 1
-reported:
-  - {id: top_drop, model: Demo-7B, dataset: demo_sums, method: top heads, metric: accuracy_drop_rel, value: 0.5,
-     where: Table 1, trust: paper}
-  - {id: base_acc, model: Demo-7B, dataset: demo_sums, method: none, metric: accuracy, value: 0.9,
-     where: Table 2, trust: paper, note: read off the printed table}
-claims:
-  - id: few-heads
-    text: Removing few heads costs most of the accuracy.
-    where: "§3"
-    reported: top_drop
-    ours: >-
-      SELECT value
-      FROM results WHERE system = 'demo_heads' AND profile = $profile
-        AND metric = 'accuracy_drop_rel' AND method = 'top heads'
-    baseline: >-
-      SELECT value
-      FROM results WHERE system = 'demo_heads' AND profile = $profile
-        AND metric = 'accuracy_drop_rel' AND method = 'random heads'
-    holds: SELECT max("drop") > 0.25 FROM demo_heads.heads WHERE profile = $profile
-    metric: accuracy_drop_rel
-  - id: solves-task
-    text: The untouched model solves the task.
-    where: Table 2
-    reported: base_acc
-    ours: >-
-      SELECT value
-      FROM results WHERE system = 'demo_heads' AND profile = $profile AND metric = 'accuracy'
-    baseline: SELECT 0.1
-    holds: SELECT value > 0.85 FROM results WHERE system = 'demo_heads' AND profile = $profile AND metric = 'accuracy'
-    metric: accuracy
-  - id: late-layers
-    text: The heads lie in late layers.
-    where: "§4"
-    reported: null
-    ours: null
-    baseline: null
-    holds: SELECT min(layer) > 1 FROM demo_heads.heads WHERE profile = $profile AND "drop" > 0.9
-    metric: share
-tables:
-  heads:
-    description: Accuracy lost when one head is removed.
-    columns:
-      layer: Layer, from 0.
-      head: Head, from 0.
-      drop: Accuracy drop, relative.
 ---
 # Heads of a demo model
 
@@ -77,32 +32,103 @@ models: [demo_base, demo_tuned]
 main_claim: lower-loss
 order: 2
 sensitive: true
-reported: []
-claims:
-  - id: lower-loss
-    text: Tuning lowers the loss.
-    where: abstract
-    reported: null
-    ours: >-
-      SELECT avg(value)
-      FROM results WHERE system = 'demo_text' AND profile = $profile AND method = 'tuned' AND metric = 'loss'
-    baseline: >-
-      SELECT value
-      FROM results WHERE system = 'demo_text' AND profile = $profile AND method = 'none' AND metric = 'loss'
-    holds: >-
-      SELECT avg(value) FILTER (method = 'tuned') < avg(value) FILTER (method = 'none')
-      FROM results WHERE system = 'demo_text' AND profile = $profile AND metric = 'loss'
-    metric: loss
-tables:
-  outputs:
-    description: What the model wrote.
-    columns:
-      prompt: Text given to the model.
-      generation: Text the model wrote, untrusted.
 ---
 # Texts of a demo model
 
 Its outputs may offend.
+"""
+
+HEADS_CLAIMS = """parameters:
+  wanted: {small: top heads, full: top heads}
+reported:
+  - {id: top_drop, model: Demo-7B, dataset: demo_sums, method: top heads, metric: accuracy_drop_rel, value: 0.5,
+     where: Table 1, trust: paper}
+  - {id: base_acc, model: Demo-7B, dataset: demo_sums, method: none, metric: accuracy, value: 0.9,
+     where: Table 2, trust: paper, note: read off the printed table}
+views:
+  drops: FROM results WHERE metric = 'accuracy_drop_rel'
+claims:
+  few-heads:
+    by: paper
+    text: Removing few heads costs most of the accuracy.
+    where: "§3"
+    reported: top_drop
+    metric: accuracy_drop_rel
+    ours: SELECT value, ci_low, ci_high, n FROM drops WHERE method = $wanted
+    against: {name: random heads, kind: control, value: "SELECT value, ci_low, ci_high, n FROM drops WHERE method = 'random heads'"}
+    tests:
+      - {says: more than a quarter of the accuracy goes, effect: ours, above: 0.25, bound_from: "ours: half of the printed drop"}
+  solves-task:
+    by: paper
+    text: The untouched model solves the task.
+    where: Table 2
+    reported: base_acc
+    metric: accuracy
+    ours: SELECT value, ci_low, ci_high, n FROM results WHERE metric = 'accuracy'
+    against: {name: a guess among ten digits, kind: trivial, value: "SELECT 0.1, 0.1, 0.1, 20"}
+    tests:
+      - {says: at least 85 % of the answers are right, effect: ours, at_least: 0.85, bound_from: "paper, Table 2"}
+  late-layers:
+    by: project
+    text: The heads lie in late layers.
+    reported: null
+    metric: count
+    exact: true
+    ours: SELECT min(layer) FROM heads WHERE "drop" > 0.9
+    against: null
+    tests:
+      - {says: no head below layer 2, effect: ours, at_least: 2, bound_from: "ours: the model has three layers"}
+"""
+
+HEADS_TABLES = """heads:
+  description: Accuracy lost when one head is removed.
+  key: [layer, head]
+  columns:
+    layer: {int: "Layer, from 0."}
+    head: {int: "Head, from 0."}
+    drop: {float: "Accuracy drop, relative."}
+"""
+
+HEADS_METRICS = """accuracy_drop_rel:
+  display_name: Accuracy drop (relative)
+  description: Accuracy lost, as a share of the accuracy before.
+  unit: share
+  lower_is_better: false
+  range: [-1, 1]
+"""
+
+TEXT_CLAIMS = """reported: []
+claims:
+  lower-loss:
+    by: paper
+    text: Tuning lowers the loss.
+    where: abstract
+    reported: null
+    metric: loss
+    ours: SELECT avg(value), min(value), max(value), count(*) FROM results WHERE method = 'tuned'
+    against: {name: the model before, kind: untreated, value: "SELECT value, value, value, 1 FROM results WHERE method = 'none'"}
+    tests:
+      - says: below that of the model before
+        effect: >-
+          SELECT avg(t.value - b.value), min(t.value - b.value), max(t.value - b.value), count(*)
+          FROM results AS t, results AS b WHERE t.method = 'tuned' AND b.method = 'none'
+        below: 0
+"""
+
+TEXT_TABLES = """outputs:
+  description: What the model wrote.
+  key: [prompt]
+  columns:
+    prompt: {string: Text given to the model.}
+    generation: {string: "Text the model wrote, untrusted."}
+"""
+
+TEXT_METRICS = """letter_rate:
+  display_name: Letters
+  description: Share of what the model wrote that is a letter.
+  unit: share
+  lower_is_better: false
+  range: [0, 1]
 """
 
 DATA_CARDS = {
@@ -213,6 +239,7 @@ DVC = """stages:
     params: [{stages/demo_heads/params.yaml: ["${profile}"]}, seed]
     outs:
       - reports/demo_heads/${profile}/results.parquet: {cache: false}
+      - reports/demo_heads/${profile}/tables: {cache: false}
       - reports/demo_heads/${profile}/run.json: {cache: false, persist: true}
     metrics:
       - reports/demo_heads/${profile}/metrics.json: {cache: false}

@@ -6,7 +6,7 @@ key.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +15,17 @@ from ruamel.yaml.error import YAMLError
 
 from catalog.base import params
 from catalog.base.errors import CatalogError
-from catalog.report import results
+from catalog.database import ledger
+from catalog.report.metrics import metrics
+from catalog.report.names import NAME
+from catalog.report.tables import declared
 
-TRUST = ("paper", "repository", "third-party")
 RESERVED = ("catalog", "main", "memory", "temp", "system", "information_schema", "pg_catalog")  # names in SQL
 KINDS = ("base", "lora", "edited", "trained")
 
 _NUMBER, _TEXT, _TEXTS, _LANGUAGE = (int, float), (str,), (list,), (str, list)
 _OPTIONAL_TEXT, _OPTIONAL_INT = (str, type(None)), (int, type(None))
 _PAPER = {"title": _TEXT, "arxiv": _OPTIONAL_TEXT, "venue": _OPTIONAL_TEXT, "repository": _OPTIONAL_TEXT}
-_REPORTED = {
-    "id": _TEXT,
-    "model": _TEXT,
-    "dataset": _TEXT,
-    "method": _TEXT,
-    "metric": _TEXT,
-    "value": _NUMBER,
-    "where": _TEXT,
-}
-_REPORTED |= {"trust": _TEXT}
-_CLAIM = {"id": _TEXT, "text": _TEXT, "where": _TEXT, "metric": _TEXT}
-_CLAIM |= {"reported": _OPTIONAL_TEXT, "ours": _OPTIONAL_TEXT, "baseline": _OPTIONAL_TEXT, "holds": _OPTIONAL_TEXT}
 _SYSTEM = {
     "name": _TEXT,
     "title": _TEXT,
@@ -45,7 +35,7 @@ _SYSTEM = {
     "datasets": _TEXTS,
     "models": _TEXTS,
 }
-_SYSTEM |= {"main_claim": _TEXT, "order": (int,), "reported": (list,), "claims": (list,)}
+_SYSTEM |= {"main_claim": _TEXT, "order": (int,)}
 _DATASET = {"name": _TEXT, "pretty_name": _TEXT, "summary": _TEXT, "license": _TEXT, "language": _LANGUAGE}
 _DATASET |= {
     "task_categories": _TEXTS,
@@ -56,7 +46,7 @@ _DATASET |= {
 }
 _MODEL = {"name": _TEXT, "summary": _TEXT, "license": _TEXT, "base_model": _OPTIONAL_TEXT, "library_name": _TEXT}
 _MODEL |= {"parameters": _OPTIONAL_INT, "kind": _TEXT, "system": _OPTIONAL_TEXT}
-_SYSTEM_MORE = {"sensitive": (bool,), "tables": (dict,)}
+_SYSTEM_MORE = {"sensitive": (bool,)}
 _DATASET_MORE = {"sensitive": (bool,), "columns": (dict,), "homepage": _TEXT, "citation": _TEXT}
 _MODEL_MORE = {"pretty_name": _TEXT, "language": _LANGUAGE, "tags": _TEXTS, "pipeline_tag": _TEXT, "homepage": _TEXT}
 
@@ -68,9 +58,17 @@ def read_card(path: str | Path) -> tuple[dict[str, Any], str]:
         CatalogError: the file is absent, has no front matter between two lines `---`, or it is not a YAML mapping.
     """
     try:
-        return parse_card(Path(path).read_text(encoding="utf-8"), str(path))
+        return parse_card(_text(Path(path)), str(path))
     except FileNotFoundError:
         raise CatalogError(f"{path} does not exist; write the card.") from None
+
+
+def _text(path: Path) -> str:
+    """The text of a card, which may begin with a byte-order mark."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CatalogError(f"{path} is not UTF-8 (byte {error.start}); save it in that encoding.") from None
 
 
 def parse_card(text: str, where: str) -> tuple[dict[str, Any], str]:
@@ -90,18 +88,19 @@ def parse_card(text: str, where: str) -> tuple[dict[str, Any], str]:
 def systems(root: Path | None = None) -> list[dict[str, Any]]:
     """Return the checked cards of `stages/*/README.md`, by `order` and name; folders that begin with `_` are left out.
 
-    Each is its front matter plus `path` (from the root), `text` (the whole card) and `body` (the Markdown).
+    Each is its front matter plus `path` (from the root), `text` (the whole card), `body` (the Markdown), and what stands beside it:
+    `ledger` (`ledger.read`), `tables` (`tables.declared`) and `metrics` (shared and own).
 
     Raises:
-        CatalogError: an unknown, missing or mistyped key, a name that is not the folder's, a metric that is not
-        declared, a claim that
-            names an unknown `reported` row, a `main_claim` that is not a claim, an id given twice.
+        CatalogError: an unknown, missing or mistyped key, a name that is not the folder's, a `main_claim` that is no claim of the paper,
+            a metric that two systems declare, or a fault of the files beside the card.
     """
     cards = _load(root or params.ROOT, "stages", _SYSTEM, _SYSTEM_MORE)
     for card in cards:
         if card["name"] in RESERVED:
             raise CatalogError(f"{card['path']}: name {card['name']!r} means something else in SQL; choose another.")
-        _check_system(card)
+        _check_system(card, root or params.ROOT)
+    _check_apart(cards)
     return sorted(cards, key=lambda card: (card["order"], card["name"]))
 
 
@@ -150,10 +149,10 @@ def _load(root: Path, folder: str, required: Mapping[str, tuple], optional: Mapp
     cards = []
     for path in sorted(Path(root, folder).glob("[!_.]*/README.md")):
         where = path.relative_to(root).as_posix()
-        text = path.read_text(encoding="utf-8")
+        text = _text(path)
         front, body = parse_card(text, where)
         _check_keys(front, required, optional, where)
-        if front["name"] != path.parent.name or not results.NAME.match(front["name"]):
+        if front["name"] != path.parent.name or not NAME.match(front["name"]):
             raise CatalogError(f"{where}: name is {front['name']!r} but must be that of its folder, in lower case, digits and _.")
         cards.append(front | {"path": where, "text": text, "body": body})
     return cards
@@ -179,44 +178,31 @@ def _check_keys(entry: Any, required: Mapping[str, tuple], optional: Mapping[str
             raise CatalogError(f"{where}: {prefix}{name} is empty; write it, or null where that is allowed.")
 
 
-def _check_system(card: dict[str, Any]) -> None:
-    """Check the parts of a system's card that refer to one another."""
-    where = card["path"]
-    _check_keys(card["paper"], _PAPER, {}, where, "paper")
+def _check_system(card: dict[str, Any], root: Path) -> None:
+    """Check what of a system's card refers to its other files, and add those: `ledger`, `tables`, `metrics`."""
+    _check_keys(card["paper"], _PAPER, {}, card["path"], "paper")
     _check_texts(card, "datasets", "models")
-    for table, entry in card.get("tables", {}).items():
-        _check_keys(entry, {"description": _TEXT, "columns": (dict,)}, {}, where, f"tables.{table}")
-        _check_descriptions(entry["columns"], where, f"tables.{table}.columns")
-    for entry in card["reported"]:
-        key = f"reported[{entry.get('id') if isinstance(entry, dict) else entry}]"
-        _check_keys(entry, _REPORTED, {"note": _OPTIONAL_TEXT}, where, key)
-        _check_metric(entry, where, key)
-        if entry["trust"] not in TRUST:
-            raise CatalogError(f"{where}: {key}.trust is {entry['trust']!r} but must be one of {', '.join(TRUST)}.")
-    _check_unique(card["reported"], where, "reported")
-    reported = {entry["id"] for entry in card["reported"]}
-    for entry in card["claims"]:
-        key = f"claims[{entry.get('id') if isinstance(entry, dict) else entry}]"
-        _check_keys(entry, _CLAIM, {}, where, key)
-        _check_metric(entry, where, key)
-        if entry["reported"] is not None and entry["reported"] not in reported:
-            raise CatalogError(f"{where}: {key}.reported is {entry['reported']!r}, which is no id under reported.")
-    _check_unique(card["claims"], where, "claims")
-    if card["main_claim"] not in {entry["id"] for entry in card["claims"]}:
-        raise CatalogError(f"{where}: main_claim is {card['main_claim']!r}, which is no id under claims.")
+    card["ledger"] = ledger.read(card["name"], root)
+    card["tables"] = declared(card["name"], root)
+    card["metrics"] = metrics(card["name"], root)
+    main = next((claim for claim in card["ledger"]["claims"] if claim["id"] == card["main_claim"]), None)
+    if main is None or main["by"] != "paper":
+        raise CatalogError(
+            f"{card['path']}: main_claim is {card['main_claim']!r}, which is no claim by the paper in {card['ledger']['path']}."
+        )
 
 
-def _check_metric(entry: dict[str, Any], where: str, key: str) -> None:
-    if entry["metric"] not in results.metrics():
-        raise CatalogError(f"{where}: {key}.metric is {entry['metric']!r}; declare it in catalog/report/metrics.yaml.")
-
-
-def _check_unique(entries: Iterable[dict[str, Any]], where: str, key: str) -> None:
-    seen = set()
-    for entry in entries:
-        if entry["id"] in seen:
-            raise CatalogError(f"{where}: {key} has the id {entry['id']!r} twice.")
-        seen.add(entry["id"])
+def _check_apart(cards: list[dict[str, Any]]) -> None:
+    """Check that no two systems declare the same metric for themselves."""
+    owner: dict[str, str] = {}
+    for card in cards:
+        for name in set(card["metrics"]) - set(metrics()):
+            if name in owner:
+                raise CatalogError(
+                    f"stages/{owner[name]}/metrics.yaml and stages/{card['name']}/metrics.yaml both declare {name}; "
+                    "keep it in catalog/report/metrics.yaml."
+                )
+            owner[name] = card["name"]
 
 
 def _check_texts(card: dict[str, Any], *keys: str) -> None:

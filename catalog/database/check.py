@@ -42,7 +42,7 @@ def problems(con: duckdb.DuckDBPyConnection, root: Path | None = None) -> list[s
         """
     ).fetchall()
     for table, column in bare:
-        found.append(f"Column {column} of {table} is not described: add it under tables in the card of the system.")
+        found.append(f"Column {column} of {table} is not described: add it to tables.yaml of the system.")
     return found
 
 

@@ -14,6 +14,7 @@ import duckdb
 from catalog.base import io, params
 from catalog.base.errors import CatalogError
 from catalog.database import cards, claims, gather
+from catalog.database.sql_text import name, text
 from catalog.report import results
 
 STORAGE_VERSION = "v1.2.0"
@@ -21,6 +22,8 @@ FILE = "catalog.duckdb"
 SCHEMA = Path(__file__).with_name("schema.sql")
 _BLOCK_SIZE = 16384  # bytes; the smallest, since most tables are: a tenth of the file that the default makes
 _BATCH = 500  # rows in one INSERT
+SQL_TYPES = {"string": "VARCHAR", "int": "BIGINT", "float": "DOUBLE", "bool": "BOOLEAN"}
+SQL_TYPES |= {f"{kind}s": f"{sql}[]" for kind, sql in SQL_TYPES.items() if kind != "bool"}
 
 
 def build(root: Path | None = None, path: Path | None = None) -> Path:
@@ -43,8 +46,8 @@ def build(root: Path | None = None, path: Path | None = None) -> Path:
             with duckdb.connect(":memory:", config={"threads": 1}) as con:
                 # Compressed segments keep bytes of memory that nothing has set, so that two builds would differ.
                 con.execute("SET force_compression = 'uncompressed'")
-                options = f"STORAGE_VERSION {_text(STORAGE_VERSION)}, BLOCK_SIZE {_BLOCK_SIZE}"
-                con.execute(f"ATTACH {_text(str(temporary))} AS built ({options})")
+                options = f"STORAGE_VERSION {text(STORAGE_VERSION)}, BLOCK_SIZE {_BLOCK_SIZE}"
+                con.execute(f"ATTACH {text(str(temporary))} AS built ({options})")
                 con.execute("USE built")
                 con.execute("BEGIN")
                 con.execute(SCHEMA.read_text(encoding="utf-8"))
@@ -53,9 +56,11 @@ def build(root: Path | None = None, path: Path | None = None) -> Path:
                 runs = gather.reports(root, [card["name"] for card in loaded["systems"]])
                 for run in runs:
                     _insert_results(con, *run)
+                _check_names(con, params.load_shared(root))
                 for card in loaded["systems"]:
                     _insert_own_tables(con, card, [run for run in runs if run[0] == card["name"]])
-                _insert(con, "claims", claims.evaluate(con, loaded["systems"]))
+                for table, rows in claims.evaluate(con, loaded["systems"], tables["stage_files"]).items():
+                    _insert(con, table, rows)
                 con.execute("COMMIT")
                 con.execute("CHECKPOINT built")
                 con.execute("USE memory")
@@ -90,13 +95,13 @@ def connect(path: Path | None = None, read_only: bool = True) -> duckdb.DuckDBPy
 def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
     """Insert rows by column name; a column that a row lacks is NULL."""
     columns = [name for (name,) in con.execute("SELECT name FROM pragma_table_info(?)", [table]).fetchall()]
-    listed = ", ".join(_name(column) for column in columns)
+    listed = ", ".join(name(column) for column in columns)
     one = f"({', '.join('?' * len(columns))})"
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]
         values = [row.get(column) for row in batch for column in columns]
         try:
-            con.execute(f"INSERT INTO {_name(table)} ({listed}) VALUES {', '.join([one] * len(batch))}", values)
+            con.execute(f"INSERT INTO {name(table)} ({listed}) VALUES {', '.join([one] * len(batch))}", values)
         except duckdb.Error as error:
             raise CatalogError(f"Table {table} cannot be filled, correct the value: {_first_line(error)}") from None
 
@@ -116,37 +121,42 @@ def _insert_results(con: duckdb.DuckDBPyConnection, system: str, profile: str, f
 
 
 def _insert_own_tables(con: duckdb.DuckDBPyConnection, card: dict[str, Any], runs: list[tuple[str, str, Path]]) -> None:
-    """Make the schema of a system and its tables, one below the other where both profiles have them."""
+    """Make the schema of a system and its declared tables, one profile's rows below the other's."""
     system = card["name"]
-    con.execute(f"CREATE SCHEMA {_name(system)}")
-    names = sorted({file.stem for _, _, folder in runs for file in folder.glob("*.parquet")} - {"results"})
-    for name in names:
-        table = f"{_name(system)}.{_name(name)}"
-        parts = [
-            f"SELECT {_text(profile)} AS profile, * FROM read_parquet({_text(str(folder / f'{name}.parquet'))})"
-            for _, profile, folder in runs
-            if (folder / f"{name}.parquet").is_file()
-        ]
-        try:
-            con.execute(f"CREATE TABLE {table} AS {' UNION ALL BY NAME '.join(parts)}")
-        except duckdb.Error as error:
-            raise CatalogError(f"Table {name} of {system} cannot be read ({_first_line(error)}); run `dvc repro -f {system}`.") from None
-        described = card.get("tables", {}).get(name, {"description": f"Table {name} of {system}.", "columns": {}})
-        con.execute(f"COMMENT ON TABLE {table} IS {_text(described['description'])}")
-        present = {column for (column,) in con.execute(f"SELECT column_name FROM (DESCRIBE {table})").fetchall()}
-        for column, text in ({"profile": "small or full."} | described["columns"]).items():
-            if column in present:
-                con.execute(f"COMMENT ON COLUMN {table}.{_name(column)} IS {_text(text)}")
+    con.execute(f"CREATE SCHEMA {name(system)}")
+    for title, table in card["tables"].items():
+        place = f"{name(system)}.{name(title)}"
+        columns = ", ".join(f"{name(column)} {SQL_TYPES[kind]}" for column, (kind, _) in table.columns.items())
+        con.execute(f"CREATE TABLE {place} (profile VARCHAR NOT NULL, {columns})")
+        for _, profile, folder in runs:
+            file = folder / "tables" / f"{title}.parquet"
+            listed = ", ".join(map(name, table.columns))
+            try:
+                con.execute(f"INSERT INTO {place} SELECT {text(profile)}, {listed} FROM read_parquet({text(str(file))})")
+            except duckdb.Error as error:
+                what = f"reports/{system}/{profile}/tables/{title}.parquet does not fit stages/{system}/tables.yaml"
+                raise CatalogError(f"{what} ({_first_line(error)}); run `dvc repro -f {system}`.") from None
+        con.execute(f"COMMENT ON TABLE {place} IS {text(table.description)}")
+        con.execute(f"COMMENT ON COLUMN {place}.profile IS 'small or full.'")
+        for column, (_, meaning) in table.columns.items():
+            con.execute(f"COMMENT ON COLUMN {place}.{name(column)} IS {text(meaning)}")
 
 
-def _name(name: str) -> str:
-    """An SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
+def _check_names(con: duckdb.DuckDBPyConnection, declared: dict[str, Any]) -> None:
+    """Check that data sets and models of results are names of cards, or models that params.yaml declares.
 
-
-def _text(text: str) -> str:
-    """An SQL text."""
-    return "'" + text.replace("'", "''") + "'"
+    Raises:
+        CatalogError: another name.
+    """
+    others = {key for kind in ("hub_models", "optional_models") for key in declared.get(kind) or {}}
+    for kind, more in (("dataset", set()), ("model", others)):
+        known = {found for (found,) in con.execute(f"SELECT {kind} FROM {kind}s").fetchall()} | more
+        for system, found in con.execute(f"SELECT DISTINCT system, {kind} FROM results WHERE {kind} IS NOT NULL ORDER BY ALL").fetchall():
+            if found not in known:
+                raise CatalogError(
+                    f"A result of {system} has the {kind} {found!r}, which has no card; write the card's name, or leave it out "
+                    "and say in method, split or experiment what it is."
+                )
 
 
 def _first_line(error: Exception) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from catalog.base import io, params
 from catalog.base.errors import CatalogError
 from catalog.database import pipeline
-from catalog.report import results
+from catalog.report.metrics import metrics as shared_metrics
 
 Row = dict[str, Any]
 Cards = dict[str, list[Row]]
@@ -121,14 +121,18 @@ def _from_cards(cards: Cards) -> dict[str, list[Row]]:
         }
         for card in cards["models"]
     ]
+    declared = {name: (None, entry) for name, entry in shared_metrics().items()}
+    for card in cards["systems"]:
+        declared |= {name: (card["name"], entry) for name, entry in card["metrics"].items() if name not in declared}
     metrics = [
         {
             "metric": name,
+            "owner": system,
             "min_value": entry["range"][0],
             "max_value": entry["range"][1],
             **{key: entry[key] for key in ("display_name", "description", "unit", "lower_is_better")},
         }
-        for name, entry in sorted(results.metrics().items())
+        for name, (system, entry) in sorted(declared.items())
     ]
     reported = [
         {
@@ -138,7 +142,7 @@ def _from_cards(cards: Cards) -> dict[str, list[Row]]:
             **{key: entry[key] for key in ("id", "model", "dataset", "method", "metric", "value", "trust")},
         }
         for card in cards["systems"]
-        for entry in card["reported"]
+        for entry in card["ledger"]["reported"]
     ]
     return {"systems": systems, "datasets": datasets, "models": models, "metrics": metrics, "reported": reported}
 

@@ -2,30 +2,47 @@
 
 -- name: main_claims
 -- title: Main claim of each paper
--- description: What the paper reported, what we measured and what a trivial baseline scores, in one row a system and profile.
-SELECT system, profile, text, display_name AS metric, reported, ours, baseline, holds
+-- description: What the paper reported, what we measured and what a named comparator scores, in one row a system and profile.
+SELECT system, profile, text, display_name AS metric, reported, ours, ours_low, ours_high, n, against_name, against, verdict
 FROM comparison
 WHERE is_main;
 
--- name: failed_claims
--- title: Claims that do not hold here
--- description: Every claim that our measurements contradict, with the numbers.
-SELECT system, profile, claim, text, reported, ours, baseline, where_printed
+-- name: ledger
+-- title: Every claim and its verdict
+-- description: Claims of the papers first, then checks of ours; the rule is what must be true for a claim to hold.
+SELECT claimed_by, system, profile, claim, verdict, rule, ours, ours_low, ours_high, n, against_name, against, smallest_effect
 FROM comparison
-WHERE NOT holds;
+ORDER BY claimed_by, system, profile, claim;
+
+-- name: undecided_claims
+-- title: What this experiment cannot tell
+-- description: Tests whose interval holds the bound, with the smallest effect they could have seen; more items would narrow it.
+SELECT system, profile, claim, says, relation, bound, value, low, high, n, smallest_effect
+FROM claim_tests
+WHERE verdict = 'undecided'
+ORDER BY system, profile, claim, position;
+
+-- name: failed_claims
+-- title: Claims that our measurements contradict
+-- description: Claims of the papers of which one test has its whole interval on the wrong side of its bound.
+SELECT system, profile, claim, text, reported, ours, ours_low, ours_high, against_name, against, where_printed
+FROM comparison
+WHERE verdict = 'fails' AND claimed_by = 'paper';
 
 -- name: claims_by_system
--- title: Claims that hold, by system
--- description: How many claims hold, do not hold, and were not measured at a profile.
+-- title: Verdicts by system
+-- description: How many claims of the papers hold, fail or stay undecided, and the same of our own checks.
 SELECT
     system,
     profile,
-    count(*) FILTER (holds) AS holding,
-    count(*) FILTER (NOT holds) AS failing,
-    count(*) FILTER (holds IS NULL) AS not_measured
+    claimed_by,
+    count(*) FILTER (verdict = 'holds') AS hold,
+    count(*) FILTER (verdict = 'fails') AS fail,
+    count(*) FILTER (verdict = 'undecided') AS undecided,
+    count(*) FILTER (verdict = 'not measured') AS not_measured
 FROM claims
-GROUP BY system, profile
-ORDER BY system, profile;
+GROUP BY system, profile, claimed_by
+ORDER BY claimed_by, system, profile;
 
 -- name: close_to_paper
 -- title: How close our numbers come to the paper's
@@ -43,20 +60,22 @@ FROM claims
 WHERE reported IS NOT NULL AND ours IS NOT NULL
 ORDER BY abs(relative_difference) NULLS LAST, system, profile, claim;
 
--- name: beats_baseline
--- title: Is the method better than the trivial baseline?
--- description: Our number against the baseline of each claim, in the better direction of the metric.
+-- name: beats_comparator
+-- title: Is the method better than what it is compared with?
+-- description: Our number against that of the claim's comparator, in the better direction of the metric; the intervals decide.
 SELECT
     c.system,
     c.profile,
     c.claim,
     c.metric,
     c.ours,
-    c.baseline,
-    CASE WHEN m.lower_is_better THEN c.ours < c.baseline ELSE c.ours > c.baseline END AS better
+    c.against_name,
+    c.against_kind,
+    c.against,
+    CASE WHEN m.lower_is_better THEN c.ours < c.against ELSE c.ours > c.against END AS better
 FROM claims AS c
 JOIN metrics AS m USING (metric)
-WHERE c.ours IS NOT NULL AND c.baseline IS NOT NULL AND m.lower_is_better IS NOT NULL
+WHERE c.ours IS NOT NULL AND c.against IS NOT NULL AND m.lower_is_better IS NOT NULL
 ORDER BY c.system, c.profile, c.claim;
 
 -- name: best_methods
@@ -81,7 +100,9 @@ SELECT
     f.model AS full_model,
     avg(f.value) AS "full"
 FROM results AS s
-JOIN results AS f USING (system, experiment, dataset, method, metric, split)
+JOIN results AS f
+    ON s.system = f.system AND s.experiment = f.experiment AND s.dataset IS NOT DISTINCT FROM f.dataset AND s.method = f.method
+    AND s.metric = f.metric AND s.split = f.split
 WHERE s.profile = 'small' AND f.profile = 'full'
 GROUP BY ALL
 ORDER BY ALL;

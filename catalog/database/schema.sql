@@ -68,6 +68,7 @@ COMMENT ON COLUMN models.card IS 'The whole card.';
 
 CREATE TABLE metrics (
     metric VARCHAR PRIMARY KEY,
+    owner VARCHAR,
     display_name VARCHAR NOT NULL,
     description VARCHAR NOT NULL,
     unit VARCHAR NOT NULL,
@@ -75,8 +76,9 @@ CREATE TABLE metrics (
     min_value DOUBLE,
     max_value DOUBLE
 );
-COMMENT ON TABLE metrics IS 'One row a metric. From catalog/report/metrics.yaml.';
+COMMENT ON TABLE metrics IS 'One row a metric. From catalog/report/metrics.yaml and stages/<system>/metrics.yaml.';
 COMMENT ON COLUMN metrics.metric IS 'Name used in results, reported and claims.';
+COMMENT ON COLUMN metrics.owner IS 'System that alone measures it; NULL for a shared metric.';
 COMMENT ON COLUMN metrics.display_name IS 'Name shown to readers.';
 COMMENT ON COLUMN metrics.description IS 'How it is computed.';
 COMMENT ON COLUMN metrics.unit IS 'Unit of the values; empty for a plain number.';
@@ -139,8 +141,8 @@ CREATE TABLE results (
     system VARCHAR NOT NULL,
     profile VARCHAR NOT NULL,
     experiment VARCHAR NOT NULL,
-    dataset VARCHAR NOT NULL,
-    model VARCHAR NOT NULL,
+    dataset VARCHAR,
+    model VARCHAR,
     method VARCHAR NOT NULL,
     metric VARCHAR NOT NULL,
     split VARCHAR NOT NULL,
@@ -154,8 +156,8 @@ COMMENT ON TABLE results IS 'Every measured number, one a row.';
 COMMENT ON COLUMN results.system IS 'System.';
 COMMENT ON COLUMN results.profile IS 'Scale of the run: small (a laptop) or full (the paper''s).';
 COMMENT ON COLUMN results.experiment IS 'Question of the paper that the number belongs to.';
-COMMENT ON COLUMN results.dataset IS 'Data set it was measured on.';
-COMMENT ON COLUMN results.model IS 'Model it was measured with.';
+COMMENT ON COLUMN results.dataset IS 'Data set it was measured on, a name of a card; NULL where the number is of none or of several.';
+COMMENT ON COLUMN results.model IS 'Model it was measured with, a name of a card; NULL where the number is of none, as that of a majority answer.';
 COMMENT ON COLUMN results.method IS 'What was done: the paper''s method, a baseline, none.';
 COMMENT ON COLUMN results.metric IS 'A value of metrics.metric.';
 COMMENT ON COLUMN results.split IS 'Part of the data set.';
@@ -177,7 +179,7 @@ CREATE TABLE reported (
     trust VARCHAR NOT NULL,
     note VARCHAR
 );
-COMMENT ON TABLE reported IS 'Every number a paper prints that is compared with ours. From the cards.';
+COMMENT ON TABLE reported IS 'Every number a paper prints that is compared with ours. From stages/<system>/claims.yaml.';
 COMMENT ON COLUMN reported.system IS 'System.';
 COMMENT ON COLUMN reported.id IS 'Identifier within the system.';
 COMMENT ON COLUMN reported.model IS 'Model, as the paper names it.';
@@ -193,39 +195,121 @@ CREATE TABLE claims (
     system VARCHAR NOT NULL,
     profile VARCHAR NOT NULL,
     claim VARCHAR NOT NULL,
+    position INTEGER NOT NULL,
+    claimed_by VARCHAR NOT NULL,
     text VARCHAR NOT NULL,
-    where_printed VARCHAR NOT NULL,
-    trust VARCHAR,
+    rule VARCHAR NOT NULL,
+    verdict VARCHAR NOT NULL,
+    metric VARCHAR NOT NULL,
     reported DOUBLE,
     ours DOUBLE,
-    baseline DOUBLE,
-    holds BOOLEAN,
-    metric VARCHAR NOT NULL,
-    sql_ours VARCHAR,
-    sql_holds VARCHAR,
-    sql_baseline VARCHAR,
+    ours_low DOUBLE,
+    ours_high DOUBLE,
+    n BIGINT,
+    against_name VARCHAR,
+    against_kind VARCHAR,
+    against DOUBLE,
+    against_low DOUBLE,
+    against_high DOUBLE,
+    against_n BIGINT,
+    smallest_effect DOUBLE,
+    where_printed VARCHAR,
+    trust VARCHAR,
     reported_id VARCHAR,
-    position INTEGER NOT NULL
+    sql_ours VARCHAR NOT NULL,
+    sql_against VARCHAR,
+    sql_rows VARCHAR
 );
 COMMENT ON TABLE claims
-    IS 'Each claim of each paper, tested by SQL on this database at each profile the system was measured at.';
+    IS 'The ledger: each claim of a paper and each check of ours, with its verdict at each profile the system was measured at. From stages/<system>/claims.yaml.';
 COMMENT ON COLUMN claims.system IS 'System.';
 COMMENT ON COLUMN claims.profile IS 'small or full.';
 COMMENT ON COLUMN claims.claim IS 'Identifier within the system.';
-COMMENT ON COLUMN claims.text IS 'What the paper claims, in a sentence.';
-COMMENT ON COLUMN claims.where_printed IS 'Where the paper claims it.';
-COMMENT ON COLUMN claims.trust IS 'Who printed the reported number; NULL without one.';
+COMMENT ON COLUMN claims.position IS 'Place in claims.yaml, from 1.';
+COMMENT ON COLUMN claims.claimed_by IS 'paper, or project for a check of ours (calibration, cost, sanity).';
+COMMENT ON COLUMN claims.text IS 'What is claimed, in a sentence.';
+COMMENT ON COLUMN claims.rule IS 'What must be true for it to hold: its tests in words.';
+COMMENT ON COLUMN claims.verdict
+    IS 'holds, fails, undecided (the interval holds the bound: this experiment cannot tell), or not measured at this profile.';
+COMMENT ON COLUMN claims.metric IS 'Metric of the numbers.';
 COMMENT ON COLUMN claims.reported IS 'The paper''s number; NULL when it prints none.';
 COMMENT ON COLUMN claims.ours IS 'Our number; NULL when not measured at this profile.';
-COMMENT ON COLUMN claims.baseline
-    IS 'The number of the trivial baseline or random control; NULL when not measured at this profile.';
-COMMENT ON COLUMN claims.holds IS 'Whether the claim holds here; NULL when not measured at this profile.';
-COMMENT ON COLUMN claims.metric IS 'Metric of the three numbers.';
-COMMENT ON COLUMN claims.sql_ours IS 'SQL that gives ours; $profile is the profile.';
-COMMENT ON COLUMN claims.sql_holds IS 'SQL that gives holds.';
-COMMENT ON COLUMN claims.sql_baseline IS 'SQL that gives baseline.';
+COMMENT ON COLUMN claims.ours_low IS 'Lower bound of its 95 % interval; NULL for an exact number.';
+COMMENT ON COLUMN claims.ours_high IS 'Upper bound.';
+COMMENT ON COLUMN claims.n IS 'Items behind our number.';
+COMMENT ON COLUMN claims.against_name IS 'What our number is compared with, by name; NULL where there is nothing.';
+COMMENT ON COLUMN claims.against_kind
+    IS 'trivial (majority, copy), control (random of the same number), untreated (the model before), rival (another method), end (an end of the scale).';
+COMMENT ON COLUMN claims.against IS 'Its number.';
+COMMENT ON COLUMN claims.against_low IS 'Lower bound of its 95 % interval.';
+COMMENT ON COLUMN claims.against_high IS 'Upper bound.';
+COMMENT ON COLUMN claims.against_n IS 'Items behind it.';
+COMMENT ON COLUMN claims.smallest_effect
+    IS 'Smallest effect that the first test could have seen: half the width of its interval; NULL where nothing is sampled.';
+COMMENT ON COLUMN claims.where_printed IS 'Where the paper claims it; NULL for a check of ours.';
+COMMENT ON COLUMN claims.trust IS 'Who printed the reported number; NULL without one.';
 COMMENT ON COLUMN claims.reported_id IS 'The row of reported that the paper''s number is from.';
-COMMENT ON COLUMN claims.position IS 'Place in the card, from 1.';
+COMMENT ON COLUMN claims.sql_ours IS 'SQL that gives our number; it runs on this database as it stands.';
+COMMENT ON COLUMN claims.sql_against IS 'SQL that gives the number compared with.';
+COMMENT ON COLUMN claims.sql_rows IS 'SQL that gives the rows behind our number.';
+
+CREATE TABLE claim_tests (
+    system VARCHAR NOT NULL,
+    profile VARCHAR NOT NULL,
+    claim VARCHAR NOT NULL,
+    position INTEGER NOT NULL,
+    says VARCHAR NOT NULL,
+    verdict VARCHAR NOT NULL,
+    relation VARCHAR NOT NULL,
+    bound DOUBLE NOT NULL,
+    bound_high DOUBLE,
+    bound_from VARCHAR,
+    exact BOOLEAN NOT NULL,
+    value DOUBLE,
+    low DOUBLE,
+    high DOUBLE,
+    n BIGINT,
+    smallest_effect DOUBLE,
+    sql VARCHAR NOT NULL
+);
+COMMENT ON TABLE claim_tests IS 'The tests behind each verdict: an effect with its interval against a bound.';
+COMMENT ON COLUMN claim_tests.system IS 'System.';
+COMMENT ON COLUMN claim_tests.profile IS 'small or full.';
+COMMENT ON COLUMN claim_tests.claim IS 'Claim.';
+COMMENT ON COLUMN claim_tests.position IS 'Place among the claim''s tests, from 1.';
+COMMENT ON COLUMN claim_tests.says IS 'What the test says, in words.';
+COMMENT ON COLUMN claim_tests.verdict
+    IS 'holds (whole interval on the right side of the bound), fails (whole interval on the wrong side), undecided, not measured.';
+COMMENT ON COLUMN claim_tests.relation
+    IS 'above, below, at_least, at_most, between; or share: the share of resamples in which the sentence is true, which holds from .95 and fails up to .05.';
+COMMENT ON COLUMN claim_tests.bound IS 'The bound; of between the lower one.';
+COMMENT ON COLUMN claim_tests.bound_high IS 'The upper bound of between.';
+COMMENT ON COLUMN claim_tests.bound_from IS 'Where the bound comes from; NULL for zero.';
+COMMENT ON COLUMN claim_tests.exact IS 'Whether nothing is sampled, so that the value is its own interval (counts, FLOPs).';
+COMMENT ON COLUMN claim_tests.value IS 'The effect; NULL when not measured.';
+COMMENT ON COLUMN claim_tests.low IS 'Lower bound of its 95 % interval, corrected where the claim makes several comparisons.';
+COMMENT ON COLUMN claim_tests.high IS 'Upper bound.';
+COMMENT ON COLUMN claim_tests.n IS 'Items behind it.';
+COMMENT ON COLUMN claim_tests.smallest_effect IS 'Half the width of the interval; NULL where nothing is sampled.';
+COMMENT ON COLUMN claim_tests.sql IS 'SQL that gives the effect; it runs on this database as it stands.';
+
+CREATE TABLE claim_evidence (
+    system VARCHAR NOT NULL,
+    profile VARCHAR NOT NULL,
+    claim VARCHAR NOT NULL,
+    table_name VARCHAR NOT NULL,
+    path VARCHAR NOT NULL,
+    stage VARCHAR,
+    md5 VARCHAR
+);
+COMMENT ON TABLE claim_evidence IS 'The tables that a claim''s SQL reads, as DuckDB''s parser finds them, and where they come from.';
+COMMENT ON COLUMN claim_evidence.system IS 'System.';
+COMMENT ON COLUMN claim_evidence.profile IS 'small or full.';
+COMMENT ON COLUMN claim_evidence.claim IS 'Claim.';
+COMMENT ON COLUMN claim_evidence.table_name IS 'results, or a table of the system''s schema.';
+COMMENT ON COLUMN claim_evidence.path IS 'File it was filled from.';
+COMMENT ON COLUMN claim_evidence.stage IS 'Stage that wrote the file; NULL at a profile that params.yaml does not name.';
+COMMENT ON COLUMN claim_evidence.md5 IS 'Hash of the output in dvc.lock; ends in .dir for the folder of tables.';
 
 CREATE TABLE stages (
     stage VARCHAR PRIMARY KEY,
@@ -327,27 +411,37 @@ COMMENT ON COLUMN queries.sql IS 'The query.';
 
 CREATE VIEW comparison AS
 SELECT
-    c.system, c.profile, c.claim, c.claim = s.main_claim AS is_main, c.text, c.metric, m.display_name, m.unit,
-    c.reported, c.ours, c.baseline, c.holds, r.model AS reported_model, r.dataset AS reported_dataset,
-    c.where_printed, c.trust
+    c.system, c.profile, c.claim, c.claim = s.main_claim AS is_main, c.claimed_by, c.text, c.rule, c.verdict, c.metric, m.display_name, m.unit,
+    c.reported, c.ours, c.ours_low, c.ours_high, c.n, c.against_name, c.against_kind, c.against, c.against_low, c.against_high,
+    c.smallest_effect, r.model AS reported_model, r.dataset AS reported_dataset, c.where_printed, c.trust
 FROM claims AS c
 JOIN systems AS s USING (system)
 LEFT JOIN metrics AS m USING (metric)
 LEFT JOIN reported AS r ON r.system = c.system AND r.id = c.reported_id
-ORDER BY s.sort_order, c.system, is_main DESC, c.position, c.profile DESC;
-COMMENT ON VIEW comparison IS 'Reported, ours and the trivial baseline in one row, for each claim and profile.';
+ORDER BY s.sort_order, c.system, is_main DESC, c.claimed_by, c.position, c.profile DESC;
+COMMENT ON VIEW comparison IS 'What the paper reported, what we measured and what a named comparator scores, in one row, for each claim and profile.';
 COMMENT ON COLUMN comparison.system IS 'System.';
 COMMENT ON COLUMN comparison.profile IS 'small or full.';
 COMMENT ON COLUMN comparison.claim IS 'Claim.';
 COMMENT ON COLUMN comparison.is_main IS 'Whether the claim stands for the paper on the overview.';
-COMMENT ON COLUMN comparison.text IS 'What the paper claims.';
-COMMENT ON COLUMN comparison.metric IS 'Metric of the three numbers.';
+COMMENT ON COLUMN comparison.claimed_by IS 'paper, or project for a check of ours.';
+COMMENT ON COLUMN comparison.text IS 'What is claimed.';
+COMMENT ON COLUMN comparison.rule IS 'What must be true for it to hold.';
+COMMENT ON COLUMN comparison.verdict IS 'holds, fails, undecided or not measured.';
+COMMENT ON COLUMN comparison.metric IS 'Metric of the numbers.';
 COMMENT ON COLUMN comparison.display_name IS 'Name of the metric shown to readers.';
-COMMENT ON COLUMN comparison.unit IS 'Unit of the three numbers.';
+COMMENT ON COLUMN comparison.unit IS 'Unit of the numbers.';
 COMMENT ON COLUMN comparison.reported IS 'The paper''s number.';
 COMMENT ON COLUMN comparison.ours IS 'Our number.';
-COMMENT ON COLUMN comparison.baseline IS 'The number of the trivial baseline or random control.';
-COMMENT ON COLUMN comparison.holds IS 'Whether the claim holds here; NULL when not measured.';
+COMMENT ON COLUMN comparison.ours_low IS 'Lower bound of its 95 % interval.';
+COMMENT ON COLUMN comparison.ours_high IS 'Upper bound.';
+COMMENT ON COLUMN comparison.n IS 'Items behind our number.';
+COMMENT ON COLUMN comparison.against_name IS 'What our number is compared with.';
+COMMENT ON COLUMN comparison.against_kind IS 'trivial, control, untreated, rival or end.';
+COMMENT ON COLUMN comparison.against IS 'The number of what ours is compared with.';
+COMMENT ON COLUMN comparison.against_low IS 'Lower bound of its 95 % interval.';
+COMMENT ON COLUMN comparison.against_high IS 'Upper bound.';
+COMMENT ON COLUMN comparison.smallest_effect IS 'Smallest effect that the first test could have seen.';
 COMMENT ON COLUMN comparison.reported_model IS 'Model of the paper''s number.';
 COMMENT ON COLUMN comparison.reported_dataset IS 'Data set of the paper''s number.';
 COMMENT ON COLUMN comparison.where_printed IS 'Where the paper claims it.';

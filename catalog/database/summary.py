@@ -1,4 +1,4 @@
-"""Print what the catalog found: for each system its main claim, the paper's number, ours, the trivial baseline's.
+"""Print what the catalog found: for each system its main claim, the paper's number, ours with its interval, and what it is compared with.
 
 `python -m catalog.database.summary` reads the built database.
 """
@@ -13,7 +13,7 @@ import duckdb
 from catalog.base.errors import run
 from catalog.database import db
 
-HEADER = ("system", "profile", "main claim", "reported", "ours", "baseline", "holds")
+HEADER = ("system", "profile", "main claim", "reported", "ours", "against", "verdict")
 _CLAIM_WIDTH = 60
 
 
@@ -24,7 +24,8 @@ def rows(con: duckdb.DuckDBPyConnection) -> list[tuple[str, ...]]:
     """
     found = con.execute(
         """
-        SELECT s.system, c.profile, coalesce(c.text, s.summary), c.reported, c.ours, c.baseline, c.holds
+        SELECT s.system, c.profile, coalesce(c.text, s.summary), c.reported, c.ours, c.ours_low, c.ours_high, c.against, c.against_name,
+            c.verdict
         FROM systems AS s
         LEFT JOIN comparison AS c ON c.system = s.system AND c.is_main
         ORDER BY s.sort_order, s.system, c.profile DESC
@@ -36,12 +37,33 @@ def rows(con: duckdb.DuckDBPyConnection) -> list[tuple[str, ...]]:
             profile or "–",
             shorten(text, _CLAIM_WIDTH),
             number(reported),
-            number(ours),
-            number(baseline),
-            verdict(holds),
+            with_interval(ours, low, high),
+            number(against) if against is None else f"{number(against)} ({name})",
+            verdict or "not measured",
         )
-        for system, profile, text, reported, ours, baseline, holds in found
+        for system, profile, text, reported, ours, low, high, against, name, verdict in found
     ]
+
+
+def with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """A number and its interval in brackets; the number alone where it has none."""
+    if value is None or low is None or low == high:
+        return number(value)
+    return f"{number(value)} [{number(low)}, {number(high)}]"
+
+
+def counts(con: duckdb.DuckDBPyConnection) -> str:
+    """How many claims of the papers hold, fail and stay undecided, and how many checks of ours hold, in one sentence."""
+    verdicts = dict.fromkeys(("holds", "fails", "undecided", "not measured"), 0)
+    tally = {"paper": dict(verdicts), "project": dict(verdicts)}
+    for by, verdict, count in con.execute("SELECT claimed_by, verdict, count(*) FROM claims GROUP BY ALL").fetchall():
+        tally[by][verdict] = count
+    paper, ours = tally["paper"], tally["project"]
+    missing = f", {paper['not measured']} were not measured" if paper["not measured"] else ""
+    return (
+        f"Of {sum(paper.values())} claims of the papers {paper['holds']} hold, {paper['fails']} fail, {paper['undecided']} are undecided"
+        f"{missing}; of {sum(ours.values())} checks of ours {ours['holds']} hold."
+    )
 
 
 def number(value: float | None) -> str:
@@ -49,11 +71,6 @@ def number(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
-
-
-def verdict(holds: bool | None) -> str:
-    """Whether a claim holds, in a word."""
-    return {True: "yes", False: "no", None: "not measured"}[holds]
 
 
 def shorten(text: str, width: int) -> str:
@@ -88,9 +105,9 @@ def main() -> None:
     """Print the table and the command that opens the app."""
     with contextlib.closing(db.connect()) as con:
         found = rows(con)
-        failing = con.execute("SELECT count(*) FILTER (NOT holds), count(holds) FROM claims").fetchone()
+        counted = counts(con)
     print(text_table(HEADER, found))
-    print(f"\n{failing[1] - failing[0]} of {failing[1]} claims tested hold here. To look at everything: make app")
+    print(f"\n{counted} To look at everything: make app")
 
 
 def _is_number(value: Any) -> bool:

@@ -4,18 +4,16 @@ One row is one measured number. Everything here but `run.json` is the same, byte
 again on the same machine, so a forced re-run leaves `git diff reports/` empty. Timings therefore never stand in a
 result row.
 
-An evaluation calls `write_results`, then `write_table` for its own tables, then `write_descriptions`, and `write_run`
+An evaluation calls `write_results`, then `write_tables` for its own tables, then `write_descriptions`, and `write_run`
 last, because `run.json` records the fingerprint of the Parquet files it belongs to.
 """
 
 import datetime
-import functools
 import hashlib
 import importlib.metadata
 import math
 import os
 import platform
-import re
 import sys
 import time
 from collections.abc import Iterable
@@ -23,14 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from ruamel.yaml import YAML
 
-from catalog.base import io, params
+from catalog.base import io
 from catalog.base.errors import CatalogError
 from catalog.report.describe import describe_dataset, describe_model
 from catalog.report.intervals import bootstrap, wilson
+from catalog.report.metrics import metrics
+from catalog.report.names import NAME, folder
+from catalog.report.tables import write_tables
 
 __all__ = [
+    "NAME",
     "bootstrap",
     "describe_dataset",
     "describe_model",
@@ -42,14 +43,13 @@ __all__ = [
     "write_descriptions",
     "write_results",
     "write_run",
-    "write_table",
+    "write_tables",
 ]
 
 KEY = ("system", "profile", "experiment", "dataset", "model", "method", "metric", "split", "seed")
 SCHEMA = pl.Schema(
     dict.fromkeys(KEY[:-1], pl.String) | {"seed": pl.Int64, "value": pl.Float64, "ci_low": pl.Float64, "ci_high": pl.Float64, "n": pl.Int64}
 )
-NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _LIBRARIES = "accelerate duckdb numpy peft polars safetensors scikit-learn sdmetrics torch transformers".split()
 _STARTED = time.time()  # close enough to the start of the process: stages import this module first
 
@@ -58,8 +58,8 @@ def row(
     system: str,
     profile: str,
     experiment: str,
-    dataset: str,
-    model: str,
+    dataset: str | None,
+    model: str | None,
     method: str,
     metric: str,
     value: float,
@@ -73,8 +73,9 @@ def row(
 
     Args:
         experiment: which question of the paper this number belongs to, e.g. `head_ablation`.
+        dataset, model: names of cards, or None where the number is of none; what is no model (`majority`) is a method.
         method: what was done, e.g. the paper's method, a baseline, `none`.
-        metric: a name of `metrics.yaml`, which also gives the unit.
+        metric: a name of a `metrics.yaml`, which also gives the unit.
         ci: lower and upper bound of a 95 % interval, in the unit of the metric, or (None, None).
         n: number of items behind the value.
     """
@@ -86,21 +87,6 @@ def row(
         "ci_high": None if high is None else float(high),
     }
     return key | number | {"n": None if n is None else int(n)}
-
-
-@functools.cache
-def metrics() -> dict[str, dict[str, Any]]:
-    """Return `metrics.yaml`: metric -> {display_name, description, unit, lower_is_better, range}."""
-    with Path(__file__).with_name("metrics.yaml").open(encoding="utf-8") as file:
-        return YAML(typ="safe").load(file)
-
-
-def folder(system: str, profile: str, root: Path | None = None) -> Path:
-    """Return `reports/<system>/<profile>` under `root` (the project's root by default)."""
-    for name in (system, profile):
-        if not NAME.match(name):
-            raise CatalogError(f"{name!r} cannot be a folder of reports/; use lower-case letters, digits and _.")
-    return (root or params.ROOT) / "reports" / system / profile
 
 
 def write_results(rows: Iterable[dict[str, Any]], system: str, profile: str, *, root: Path | None = None) -> None:
@@ -117,8 +103,9 @@ def write_results(rows: Iterable[dict[str, Any]], system: str, profile: str, *, 
     if not rows:
         raise CatalogError(f"{system} ({profile}) has no result rows; give at least one.")
     seen = set()
+    known = metrics(system, root)
     for item in rows:
-        _check_row(item, system, profile)
+        _check_row(item, system, profile, known)
         key = tuple(item[name] for name in KEY)
         if key in seen:
             raise CatalogError(f"Two results have the key {_label(item)}; give each its own experiment, method, split or seed.")
@@ -129,28 +116,27 @@ def write_results(rows: Iterable[dict[str, Any]], system: str, profile: str, *, 
     io.write_json(_nested(df), target / "metrics.json")
 
 
-def _check_row(item: dict[str, Any], system: str, profile: str) -> None:
+def _check_row(item: dict[str, Any], system: str, profile: str, known: dict[str, dict[str, Any]]) -> None:
     """Raise `CatalogError` if one row does not hold what its metric and its key promise."""
     if set(item) != set(SCHEMA):
         raise CatalogError(f"A result row has the keys {', '.join(sorted(item))}; make it with catalog.report.results.row.")
     label = _label(item)
     if (item["system"], item["profile"]) != (system, profile):
         raise CatalogError(f"The result {label} does not belong to {system} ({profile}); write it with its own system and profile.")
-    empty = [name for name in KEY[:-1] if not isinstance(item[name], str) or not item[name]]
+    optional = {name for name in ("dataset", "model") if item[name] is None}
+    empty = [name for name in KEY[:-1] if name not in optional and (not isinstance(item[name], str) or not item[name])]
     if empty:
         raise CatalogError(f"The result {label} needs a non-empty text for {', '.join(empty)}.")
-    if item["metric"] not in metrics():
-        raise CatalogError(f"The metric {item['metric']!r} is not declared; add it to catalog/report/metrics.yaml.")
+    if item["metric"] not in known:
+        raise CatalogError(f"The metric {item['metric']!r} is not declared; add it to stages/{system}/metrics.yaml.")
     value, low, high = item["value"], item["ci_low"], item["ci_high"]
     if not all(math.isfinite(number) for number in (value, low, high) if number is not None):
         raise CatalogError(f"The result {label} is {value} with interval ({low}, {high}); leave out what could not be measured.")
     if (low is None) != (high is None) or (low is not None and not low <= value <= high):
         raise CatalogError(f"The result {label} is {value}, outside its interval ({low}, {high}); give both bounds around it or none.")
-    smallest, largest = metrics()[item["metric"]]["range"]
+    smallest, largest = known[item["metric"]]["range"]
     if (smallest is not None and value < smallest) or (largest is not None and value > largest):
-        raise CatalogError(
-            f"The result {label} is {value}, outside the range [{smallest}, {largest}] that catalog/report/metrics.yaml gives."
-        )
+        raise CatalogError(f"The result {label} is {value}, outside the range [{smallest}, {largest}] that its metrics.yaml gives.")
 
 
 def _label(item: dict[str, Any]) -> str:
@@ -164,27 +150,9 @@ def _nested(df: pl.DataFrame) -> dict[str, Any]:
     for (experiment, dataset, model, split, method, metric), part in df.group_by(
         ["experiment", "dataset", "model", "split", "method", "metric"], maintain_order=True
     ):
-        place = f"{dataset}/{model}" if split == "test" else f"{dataset}/{model}/{split}"
+        place = "/".join([dataset or "-", model or "-", *([split] if split != "test" else [])])
         nested.setdefault(experiment, {}).setdefault(place, {}).setdefault(method, {})[metric] = part["value"].mean()
     return nested
-
-
-def write_table(df: pl.DataFrame, system: str, profile: str, name: str, sort_by: list[str], *, root: Path | None = None) -> None:
-    """Write a system's own table `<name>.parquet`, which the database shows as `<system>.<name>`, sorted by `sort_by`.
-
-    The system's card describes it under `tables`.
-
-    Raises:
-        CatalogError: a name that SQL or the folder cannot take, a column `profile` (the database adds it), no
-            `sort_by`, or `sort_by` does not say the order wholly.
-    """
-    if not NAME.match(name) or name == "results":
-        raise CatalogError(f"{name!r} cannot name a table; use lower-case letters, digits and _, and not `results`.")
-    if "profile" in df.columns:
-        raise CatalogError(f"Table {name} has a column `profile`, which the database adds; drop it.")
-    if not sort_by or df.select(sort_by).is_duplicated().any():
-        raise CatalogError(f"Table {name} must be sorted by columns that tell its rows apart; {sort_by} do not.")
-    io.write_parquet(df, folder(system, profile, root) / f"{name}.parquet", sort_by=sort_by)
 
 
 def write_descriptions(
@@ -231,7 +199,7 @@ def write_run(system: str, profile: str, info: dict[str, Any], *, root: Path | N
     target = folder(system, profile, root)
     if not (target / "results.parquet").is_file():
         raise CatalogError(f"{system} ({profile}) has no results.parquet; call write_results before write_run.")
-    names = sorted(path.name for path in target.glob("*.parquet"))
+    names = sorted(path.relative_to(target).as_posix() for path in target.rglob("*.parquet"))
     fingerprint = hashlib.sha256("".join(f"{name} {io.sha256(target / name)}\n" for name in names).encode()).hexdigest()
     if (target / "run.json").is_file() and io.read_json(target / "run.json").get("fingerprint") == fingerprint:
         return

@@ -7,6 +7,8 @@ import polars as pl
 
 from catalog.report.vega import OTHER, OWN, RULE, field, plain, spec
 
+GREY = "#7f8c99"  # lines, labels and intervals: to be read on a light and on a dark page
+
 
 def heatmap(table: pl.DataFrame, model: str) -> dict:
     """Fall of the right token's log-probability when a head is zeroed: layers across, heads down."""
@@ -114,7 +116,7 @@ def chain_graph(nodes: pl.DataFrame, edges: pl.DataFrame, model: str, operation:
         layer=[
             {
                 "data": {"values": plain(lines.sort("source", "target"))},
-                "mark": {"type": "rule", "color": "#8d99a6"},
+                "mark": {"type": "rule", "color": GREY},
                 "encoding": {
                     "x": x,
                     "y": y,
@@ -136,7 +138,7 @@ def chain_graph(nodes: pl.DataFrame, edges: pl.DataFrame, model: str, operation:
             },
             {
                 "data": {"values": plain(own)},
-                "mark": {"type": "text", "dy": -14, "fontSize": 10},
+                "mark": {"type": "text", "dy": -14, "fontSize": 10, "color": GREY},
                 "encoding": {"x": x, "y": y, "text": {"field": "label", "type": "nominal"}, "tooltip": tooltip},
             },
         ],
@@ -191,7 +193,7 @@ def sweep(table: pl.DataFrame, model: str) -> dict:
                 "layer": [
                     {"mark": {"type": "bar", "color": OWN}, "encoding": bars},
                     {
-                        "mark": {"type": "rule"},
+                        "mark": {"type": "rule", "color": GREY, "size": 2},
                         "encoding": {**bars, "y": field("ci_low", "quantitative", "accuracy"), "y2": {"field": "ci_high"}},
                     },
                 ],

@@ -35,7 +35,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Edit:
+class Measure:
     """Head scan, CNA, verification, hidden-interpretable scan and chain."""
 
     rows: tuple[Row, ...]
@@ -79,6 +79,6 @@ class Params:
     """Block ``arithmetic.<profile>``."""
 
     data: Data
-    edit: Edit
+    measure: Measure
     train: Train
     seed: int

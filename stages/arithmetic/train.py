@@ -24,6 +24,7 @@ from catalog.inside.anatomy import Forest, View, embed, finish_blocks, forest, f
 from catalog.inside.attribution import Trace, lens, predicted, trace
 from catalog.inside.interventions import pruned, random_neurons
 from catalog.inside.neurons import bases, comparative_neurons, geometry, likely_tokens
+from catalog.models.answers import answer_ids
 from catalog.models.lm import load_lm, require_full
 from catalog.training.adapters import lora, save_lora
 from catalog.training.checkpoints import checkpoint_folder, finish, is_main
@@ -86,17 +87,24 @@ class Bench:
         self.model, self.tokenizer = load_lm(name, dtype="float32" if profile == "small" else None)
         self.v = view(self.model)
         own = problems.filter(pl.col("split") == "lora_train")
-        self.examples = encode(self.tokenizer, list(zip(own["prompt"].to_list(), own["answer"].to_list(), strict=True)), end=False)
+        self.examples = encode(self.tokenizer, self.tokens(own), end=False)
         self.parent = checkpoint_folder(
             STAGE, profile, self.model, self.examples, settings(p, 0, 0.0, seed), extra=[name, dataclasses.asdict(p)]
         )
         self.test = problems.filter(pl.col("split") == "lora_test")
-        self.prompts = self.tokenizer(self.test["prompt"].to_list()).input_ids
-        self.gold = [self.tokenizer(a, add_special_tokens=False).input_ids[0] for a in self.test["answer"]]
+        tested = self.tokens(self.test)
+        self.prompts, self.gold = [ids for ids, _ in tested], [answer[0] for _, answer in tested]
         self.entering: dict[int, tuple[list[dict], list[Stream]]] = {}
         self.curves: list[pl.DataFrame] = []
         self.results: list[pl.DataFrame] = []
         self.info: list[dict] = []
+
+    def tokens(self, problems: pl.DataFrame) -> list[tuple[list[int], list[int]]]:
+        """Ids of each prompt and of its answer, with a border between them even in "12-37=-25", where "=-" is one token: what is trained
+        on is what is tested."""
+        prompts, answers = problems["prompt"].to_list(), problems["answer"].to_list()
+        behind = [answer_ids(self.tokenizer, prompt, answer, apart=True) for prompt, answer in zip(prompts, answers, strict=True)]
+        return list(zip(self.tokenizer(prompts).input_ids, behind, strict=True))
 
     def note(self, variant: str, layer: int | None, rate: float | None, scored: pl.DataFrame) -> None:
         labels = {
@@ -218,7 +226,7 @@ def main(profile: str) -> None:
         known = [[tuple(n) for n in case["neurons"]] for case in with_head]
         tables += coefficient_table(bench, [case["ids"] for case in with_head], known, runs, p, "head")
 
-    deep = range(round(params.edit.deep_from * bench.v.n_layers), bench.v.n_layers)
+    deep = range(round(params.measure.deep_from * bench.v.n_layers), bench.v.n_layers)
     if p.prune_layer > deep.start:
         raise CatalogError(f"prune_layer {p.prune_layer} lies above layer {deep.start}, where pruning begins; choose a lower one.")
     kept = sorted({n for neurons in sets[: p.prune_cases] for n in neurons if n[0] in deep})

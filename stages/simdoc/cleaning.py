@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from stages.simdoc.text import normalise, paragraphs
+from stages.simdoc.files import normalise
+from stages.simdoc.text import paragraphs
 
 _DOMAINS = frozenset("com org net edu gov int io tv uk us html htm php pdf jpg".split())
 _QUOTES_DASHES = str.maketrans(

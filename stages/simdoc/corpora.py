@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,8 @@ import polars as pl
 from catalog.base.errors import CatalogError
 from catalog.base.params import ROOT
 from stages.simdoc.cleaning import clean, join_ligatures, latin, unglue
-from stages.simdoc.text import normalise, read_text, words
+from stages.simdoc.files import json_rows, normalise, read_text
+from stages.simdoc.text import words
 
 LEVELS = ("advanced", "intermediate", "elementary")
 GRADED = "data/graded_documents/raw"
@@ -275,16 +275,9 @@ LOADERS: dict[str, Callable[..., Corpus]] = {
 # --- common parts -------------------------------------------------------------------------------------------------------------------------
 
 
-def _json_lines(path: Path) -> list[tuple[int, dict]]:
+def _json_lines(path: Path) -> list[tuple[int, object]]:
     """Line numbers and objects of a file of JSON lines."""
-    found = []
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        if line.strip():
-            try:
-                found.append((number, json.loads(line)))
-            except ValueError:
-                raise CatalogError(f"{path.name}, line {number} is no JSON; write one object a line.") from None
-    return found
+    return json_rows(read_text(path), path.name)
 
 
 def _need(found: object, keys: Sequence[str], where: str) -> None:

@@ -18,7 +18,7 @@ from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_parquet
 from catalog.base.params import ROOT, profile_params
 from stages.simdoc.corpora import Corpus, load
-from stages.simdoc.settings import Data, Params, pair_levels
+from stages.simdoc.settings import Data, Params, check_pair, named
 from stages.simdoc.text import sentences, words
 
 SYSTEM = "simdoc"
@@ -115,10 +115,11 @@ def _pairs(pairs: pl.DataFrame, p: Data, splits: Mapping[str, str]) -> pl.DataFr
     """The pairs that ``p.pairs`` asks for, in its order, with their splits."""
     found = []
     for kind in p.pairs:
-        source, target = pair_levels(kind, p.levels)
+        check_pair(kind, p.levels)
+        source, target = kind
         part = pairs.filter((pl.col("source_level") == source) & (pl.col("target_level") == target))
         if part.is_empty():
-            raise CatalogError(f"The corpus {p.corpus} has no pair {kind}; choose others in simdoc's parameters.")
+            raise CatalogError(f"The corpus {p.corpus} has no pair {named(kind)}; choose others in simdoc's parameters.")
         found.append(part)
     column = pl.col("id").replace_strict(splits, return_dtype=pl.String).alias("split")
     return pl.concat(found).with_columns(column).select("id", "split", "source_level", "target_level", "source", "target")

@@ -14,8 +14,9 @@ over n = 1..4. Documents are scored one by one, and a corpus by the mean over it
 Two forms, which are not comparable with each other:
 
 - ``released``: as the authors' released script computes it. It takes the references' counts off twice when it counts right deletions, and
-  counts an order without such n-grams as 0, so a perfect output scores below 100; publish the references' own score beside it. The
-  script's sentence splitter has to be downloaded and is replaced by `simple_sentences`.
+  counts an order without such n-grams as 0, so a perfect output scores below 100; publish the references' own score beside it. Two things
+  differ from the script: its sentence splitter has to be downloaded and is replaced by `simple_sentences`; and it cuts at every single
+  space, so that two spaces make an empty word, where white space is one here (``tokenise=tokens_single_spaces`` cuts as it does).
 - ``robust``: the project's own. A deletion is right as far as the references have fewer of the n-gram than the source, an order with
   nothing to do and nothing done is left out, and so is an operation without any order. A perfect output scores 100. Sentences are those of
   `sentences`.

@@ -23,103 +23,80 @@ from catalog.report.results import (
     write_descriptions,
     write_results,
     write_run,
-    write_table,
+    write_tables,
 )
-from stages.simdoc import figures, resample, tables
-from stages.simdoc.settings import Params
+from stages.simdoc import figures, resample, systems, tables
+from stages.simdoc.settings import Params, named
+from stages.simdoc.systems import Scored
 
-SYSTEM = "simdoc"
+SYSTEM, PAIRS = "simdoc", "simdoc_pairs"
+RULE_READERS = ("majority", "FKGL thresholds")
 
 
-# --- results ----------------------------------------------------------------------------------------------------------------------------
+def results(profile: str, found: list[Scored], t: dict[str, pl.DataFrame], trade: tuple, params: Params) -> Iterator[dict]:
+    """Rows of headline numbers. Where an experiment has several pairs of levels, the pair is the split, in words."""
 
+    def one(experiment: str, model: str | None, method: str, metric: str, value: float, **more) -> dict:
+        place = {"experiment": experiment, "dataset": PAIRS, "model": model, "method": method, "metric": metric, "value": value}
+        return row(SYSTEM, profile, **place, seed=params.seed, **more)
 
-def results(profile: str, found: list[tables.Scored], t: dict[str, pl.DataFrame], trade: tuple, params: Params) -> Iterator[dict]:
-    """Rows of headline numbers."""
-    seed = params.seed
     for s in found:
         for metric, value in s.values.items():
             if np.isfinite(value):
-                ci = resample.interval(s.draws[metric], value)
-                key = ("simplification", s.pair, s.facts["model"], s.system, metric, value)
-                yield row(SYSTEM, profile, *key, ci=ci, n=len(s.rows), seed=seed)
-    for one in t["coherence"].iter_rows(named=True):
-        model = "simdoc_coherence" if one["scorer"] == "model" else params.coherence.encoder
-        for metric, prefix in (("shuffle_accuracy", "shuffle"), ("accuracy", "accuracy")):
-            if one[metric] is not None:
-                key = ("coherence", "simdoc_pairs", model, one["scorer"], metric, one[metric])
-                ci = one[f"{prefix}_low"], one[f"{prefix}_high"]
-                yield row(SYSTEM, profile, *key, ci=ci, n=one["comparisons" if prefix == "shuffle" else "documents"], seed=seed)
+                more = {"ci": resample.interval(s.draws[metric], value), "n": len(s.rows), "split": named(s.pair)}
+                yield one("simplification", s.facts["model"], s.system, metric, value, **more)
+    for scorer in t["coherence"].iter_rows(named=True):
+        model = "simdoc_coherence" if scorer["scorer"] == "model" else None
+        for metric, prefix, count in (("shuffle_accuracy", "shuffle", "comparisons"), ("accuracy", "accuracy", "documents")):
+            if scorer[metric] is not None:
+                ci = scorer[f"{prefix}_low"], scorer[f"{prefix}_high"]
+                yield one("coherence", model, scorer["scorer"], metric, scorer[metric], ci=ci, n=scorer[count])
     for metric in ("shuffle_accuracy", "accuracy"):
-        yield row(SYSTEM, profile, "coherence", "simdoc_pairs", "none", "chance", metric, 0.5, seed=seed)
-    for one in t["readability"].iter_rows(named=True):
-        model = "none" if one["reader"] in ("majority", "FKGL thresholds") else params.train.model
+        yield one("coherence", None, "chance", metric, 0.5)
+    for reader in t["readability"].iter_rows(named=True):
+        model = None if reader["reader"] in RULE_READERS else params.train.model
         for metric in ("accuracy", "macro_f1", "adjacent_accuracy"):
-            ci = one[f"{metric}_low"], one[f"{metric}_high"]
-            key = ("readability", "simdoc_pairs", model, one["reader"], metric, one[metric])
-            yield row(SYSTEM, profile, *key, ci=ci, n=one["documents"], seed=seed)
+            ci = reader[f"{metric}_low"], reader[f"{metric}_high"]
+            yield one("readability", model, reader["reader"], metric, reader[metric], ci=ci, n=reader["documents"])
     pair, value, ci, n = trade
-    yield row(
-        SYSTEM, profile, "trade-off", pair, "all", "grade against likeness to the source", "correlation", value, ci=ci, n=n, seed=seed
-    )
+    yield one("trade-off", None, "grade against likeness to the source", "correlation", value, ci=ci, n=n, split=named(pair))
+
+
+def read(profile: str) -> tables.Raw:
+    """What the stages before wrote."""
+    data, models = ROOT / "data", ROOT / "models"
+    places = {data / PAIRS: ("documents", "pairs", "notes"), data / "simdoc_outputs": ("outputs", "candidates", "labels")}
+    places[models / "simdoc_simplifier"] = ("examples", "levels", "curves")
+    found = {name: pl.read_parquet(place / profile / f"{name}.parquet") for place, names in places.items() for name in names}
+    return tables.Raw(judged=pl.read_parquet(models / "simdoc_coherence" / profile / "scores.parquet"), **found)
+
+
+def describe(profile: str) -> None:
+    """Write `datasets.json`, `models.json` and `run.json`."""
+    files = {PAIRS: ("documents", "pairs", "shuffled", "notes"), "simdoc_outputs": ("outputs", "candidates", "labels")}
+    data, models = ROOT / "data", ROOT / "models"
+    described = [
+        describe_dataset(data / name / profile / f"{part}.parquet", name, profile) for name, parts in files.items() for part in parts
+    ]
+    trained = [describe_model(models / name / profile, name, profile) for name in ("simdoc_coherence", "simdoc_simplifier")]
+    write_descriptions(SYSTEM, profile, described, trained)
+    times = read_json(models / "simdoc_simplifier" / f"{profile}.run.json")
+    written = read_json(data / "simdoc_outputs" / f"{profile}.run.json")
+    facts = training_facts(times["runs"], times["other"], written)
+    write_run(SYSTEM, profile, facts | {"training": times["runs"], "coherence": times["coherence"], "measuring": written})
 
 
 def main(profile: str) -> None:
     params = profile_params(Params, SYSTEM, profile)
-    p, order = params.evaluate, params.data.levels
-    built, raw = ROOT / "data" / "simdoc_pairs" / profile, ROOT / "data" / "simdoc_outputs" / profile
-    trained = {name: ROOT / "models" / f"simdoc_{name}" / profile for name in ("coherence", "simplifier")}
-    outputs, documents = pl.read_parquet(raw / "outputs.parquet"), pl.read_parquet(built / "documents.parquet")
-    main_system = next((s.name for s in params.generate.systems if s.setting == "fine-tuned"), params.generate.systems[0].name)
-    judged = pl.read_parquet(trained["coherence"] / "scores.parquet")
-    found = tables.scored(outputs, pl.read_parquet(built / "pairs.parquet"), params.train.model, p.draws, params.seed)
-    t = {
-        "main": tables.main_table(found, params.seed),
-        "documents": tables.document_table(found),
-        "operations": tables.operation_table(found),
-    }
-    t["differences"] = tables.differences(found)
-    t["coherence"] = tables.coherence_table(judged, found, main_system, p.draws, params.seed)
-    labels = pl.read_parquet(raw / "labels.parquet")
-    t["readability"], t["confusion"] = tables.reading_tables(tables.readings(labels, documents, order), order, p.draws, params.seed)
-    t["data_summary"] = tables.data_table(documents, pl.read_parquet(built / "notes.parquet"), order)
-    models_alone = outputs.filter(pl.col("setting") != "trivial")
-    t["predictions"] = models_alone.select(
-        "system", pl.concat_str("source_level", pl.lit(" to "), "target_level").alias("pair"), "id", "output"
-    )
-    t["candidates"] = pl.read_parquet(raw / "candidates.parquet")
-    t["training"] = pl.read_parquet(trained["simplifier"] / "examples.parquet")
-    t["metric_settings"] = tables.setting_table()
-    trade = tables.trade_off(found, (*tables.HUMAN, p.between or ""))
-    write_results(results(profile, found, t, trade, params), SYSTEM, profile)
-    keys = {
-        "main": ["pair", "system"],
-        "documents": ["pair", "system", "id"],
-        "operations": ["pair", "system"],
-        "differences": ["pair", "system", "against", "metric"],
-        "coherence": ["scorer"],
-        "readability": ["reader"],
-        "confusion": ["reader", "level", "named"],
-        "data_summary": ["level", "split"],
-        "predictions": ["pair", "system", "id"],
-        "candidates": ["system", "source_level", "target_level", "id", "candidate"],
-        "training": ["triples"],
-        "metric_settings": ["metric"],
-    }
-    for name, key in keys.items():
-        write_table(t[name], SYSTEM, profile, name, key)
-    for name, spec in figures.draw(t, judged, pl.read_parquet(trained["simplifier"] / "curves.parquet")).items():
+    raw = read(profile)
+    found = systems.scored(raw.outputs, raw.pairs, params.train.model, params.evaluate.draws, params.seed)
+    made = tables.build(raw, found, params)
+    trade = systems.trade_off(found, (*systems.HUMAN, params.evaluate.between or ""))
+    write_results(results(profile, found, made, trade, params), SYSTEM, profile)
+    write_tables(made, SYSTEM, profile)
+    for name, spec in figures.draw(made, raw.judged, raw.curves).items():
         write_json(spec, folder(SYSTEM, profile) / "plots" / f"{name}.json")
-    described = [
-        describe_dataset(built / f"{name}.parquet", "simdoc_pairs", profile) for name in ("documents", "pairs", "shuffled", "notes")
-    ]
-    described += [describe_dataset(raw / f"{name}.parquet", "simdoc_outputs", profile) for name in ("outputs", "candidates", "labels")]
-    models = [describe_model(trained[name], f"simdoc_{name}", profile) for name in trained]
-    write_descriptions(SYSTEM, profile, described, models)
-    times = read_json(ROOT / "models" / "simdoc_simplifier" / f"{profile}.run.json")
-    written = read_json(ROOT / "data" / "simdoc_outputs" / f"{profile}.run.json")
-    facts = training_facts(times["runs"], times["other"], written)
-    write_run(SYSTEM, profile, facts | {"training": times["runs"], "coherence": times["coherence"], "generation": written})
+    describe(profile)
 
 
 if __name__ == "__main__":

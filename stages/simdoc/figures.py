@@ -23,11 +23,17 @@ def draw(t: dict[str, pl.DataFrame], judged: pl.DataFrame, curves: pl.DataFrame)
 
 
 def first_pair(main: pl.DataFrame) -> pl.DataFrame:
-    """Rows of the pair of levels that most systems were tried on, with the kind of each system."""
-    counts = main.group_by("pair").len().sort(["len", "pair"], descending=[True, False])
+    """Rows of the first pair, with the kind of each system."""
     human = pl.col("system").is_in(["reference", "intermediate"])
     kind = pl.when(human).then(pl.lit("person")).otherwise(pl.col("setting").replace_strict(KINDS, default="language model"))
-    return main.filter(pl.col("pair") == counts["pair"][0]).with_columns(kind=kind)
+    return of_first_pair(main).with_columns(kind=kind)
+
+
+def of_first_pair(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the pair of levels that most systems were tried on."""
+    levels = ["source_level", "target_level"]
+    counts = frame.group_by(levels).agg(pl.col("system").n_unique()).sort("system", *levels, descending=[True, False, False])
+    return frame.join(counts.head(1).select(levels), on=levels, how="semi", maintain_order="left")
 
 
 COLOURS = {"scale": {"domain": ["language model", "trivial", "person"], "range": [OWN, OTHER, RULE]}}
@@ -93,8 +99,7 @@ def coherence(judged: pl.DataFrame, documents: pl.DataFrame) -> dict:
     test = judged.filter(pl.col("split") == "test").select(
         what=pl.when(pl.col("version") == 0).then(pl.lit("originals")).otherwise(pl.lit("shuffled originals")), score="score"
     )
-    counts = documents.group_by("pair").agg(pl.col("system").n_unique()).sort(["system", "pair"], descending=[True, False])
-    some = documents.filter(pl.col("pair") == counts["pair"][0]).select(what="system", score="coherence")
+    some = of_first_pair(documents).select(what="system", score="coherence")
     data = pl.concat([test, some]).drop_nulls().sort("what", "score")
     return spec(
         "Coherence model on originals, shuffles and outputs",

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from catalog.base.errors import CatalogError
-from stages.simdoc.text import sentences, syllables, words
+from stages.simdoc.text import is_latin, sentences, syllables, words
 
 METRICS = ("fkgl", "fkgl_clamped", "reading_ease", "gunning_fog", "smog", "coleman_liau", "ari", "sentence_length", "type_token_ratio")
 Cut = Callable[[str], list[str]]
@@ -45,7 +45,13 @@ class Counts:
 
 
 def counts(text: str, split: Cut = sentences, tokenise: Cut = words) -> Counts:
-    """`Counts` of a text; a sentence or a token without a letter or digit does not count."""
+    """`Counts` of a text; a sentence or a token without a letter or digit does not count.
+
+    A text most of whose letters are not Latin has no counts, so that it gets no grade: the rules of words and syllables are for English.
+    (They cannot tell English from other languages in Latin letters.)
+    """
+    if not is_latin(text):
+        return Counts(0, 0)
     cut = ([word for word in tokenise(part) if any(map(str.isalnum, word))] for part in split(text))
     parts = [found for found in cut if found]
     every = [word for found in parts for word in found]
@@ -71,7 +77,10 @@ def _is_complex(word: str, place: int) -> bool:
 
 
 def fkgl(c: Counts, clamped: bool = False) -> float | None:
-    """Flesch-Kincaid grade level; ``clamped`` at 0, as EASSE reports it."""
+    """Flesch-Kincaid grade level; ``clamped``: at least 0.
+
+    EASSE clamps at 0 as well, but its grade is another one: it counts the marks of punctuation, which its tokeniser parts, as words.
+    """
     if not c.words:
         return None
     grade = 0.39 * c.words / c.sentences + 11.8 * c.syllables / c.words - 15.59

@@ -18,6 +18,7 @@ from stages.simdoc.text import tokens_13a
 MEANS = ("dsari", "dsari_robust", "rouge_l", "bertscore", "coherence", "meaning", "content_kept", "numbers_new", "copied_words")
 METRICS = ("sari_f1", "sari_p", "bleu", "fkgl", "compression", *MEANS)
 LEVEL = 0.95
+LEVEL_OF_TWO = 0.975  # for a statement that rests on two differences (Bonferroni)
 
 
 def weights(n: int, draws: int, seed: int) -> np.ndarray:
@@ -79,10 +80,10 @@ def _bleu(sums: np.ndarray) -> np.ndarray:
     return np.where((matched > 0).all(axis=1), score, 0.0)
 
 
-def interval(draws: np.ndarray, value: float) -> tuple[float | None, float | None]:
+def interval(draws: np.ndarray, value: float, level: float = LEVEL) -> tuple[float | None, float | None]:
     """Percentile interval around ``value``, of the draws that are defined; (None, None) where fewer than nine in ten are."""
     draws = draws[np.isfinite(draws)] if np.isfinite(draws).mean() >= 0.9 else draws[:0]
     if not len(draws):
         return None, None
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(min(low, value)), float(max(high, value))

@@ -11,7 +11,9 @@ the three sums run over all documents before they are divided, so long documents
 SARI the mean of the three operations, all from 0 to 100.
 
 Two deletion modes are in use, some points apart, so both are given: ``f1`` (the corpus form of EASSE, Alva-Manchego et al. 2019) and ``p``,
-precision alone (the original paper). A perfect output that has no n-grams of some order scores 0 for that order in either.
+precision alone (as the original paper defines deletion). ``p`` is a corpus form too, so it is neither what the paper's own script gives,
+which Hugging Face's `evaluate` follows (the mean of single sentences), nor EASSE's "paper version" (precision and recall are averaged over
+n before F1 is taken). A perfect output that has no n-grams of some order scores 0 for that order in either.
 """
 
 from __future__ import annotations

@@ -28,21 +28,26 @@ from catalog.base.io import write_parquet, write_text
 from stages.simdoc import analysis
 from stages.simdoc.baselines import first_share
 from stages.simdoc.dsari import dsari
+from stages.simdoc.files import is_json_value, json_rows, normalise, read_text
 from stages.simdoc.readability import readability
 from stages.simdoc.sari import check, sari
 from stages.simdoc.similarity import bleu, document_bleu, rouge_l
-from stages.simdoc.text import normalise, read_text
+from stages.simdoc.text import is_latin
 
 FORMS = ("auto", "jsonl", "lines", "text")
+TABLES = (".csv", ".tsv", ".tab", ".xlsx", ".parquet")
 REFERENCE_SETTINGS = {
-    "SARI": "corpus form, n = 1..4, lower case, 13a tokens; F1 or precision of deletion, F1 of adding and keeping",
-    "D-SARI released": "mean over documents, lower case, tokens at white space, sentences after .!? and at line ends",
+    "SARI": "corpus form, n = 1..4, lower case, 13a tokens, F1 of adding and keeping; with F1 of deletion it is EASSE's, with precision of "
+    "deletion it is neither EASSE's paper version nor that of Hugging Face's evaluate",
+    "D-SARI released": "formula of the released script, mean over documents, lower case, tokens at white space (the script: at every "
+    "single space), sentences after .!? and at line ends (the script: a splitter that is downloaded)",
     "D-SARI robust": "the project's own form: deletion counted once, empty orders left out, sentences by rule; a perfect output has 100",
     "ROUGE-L": "mean over documents, F1 with the closest reference, tokens of a-z and 0-9, no stemmer",
     "reference": "the first reference, scored against all",
 }
 SETTINGS = {
-    "readability": "over the corpus; words without punctuation, sentences by rule, syllables by groups of vowels",
+    "readability": "over the corpus; words without punctuation (EASSE counts punctuation as words), sentences by rule, syllables by groups "
+    "of vowels; none for a text whose letters are not Latin",
     "operations and facts": "means over documents; sentences aligned by shared content words",
     "first 65 %": "sentences by rule, rounded down, at least one, in their paragraphs",
 }
@@ -107,24 +112,28 @@ class Documents:
 # --- reading ----------------------------------------------------------------------------------------------------------------------------
 
 
-def load(path: str, form: str = "auto") -> Documents:
+def load(path: str, form: str = "auto", written: bool = False) -> Documents:
     """The documents of a file, each through `normalise`.
 
+    Args:
+        written: whether a system wrote them: then one may be empty, and in other letters.
+
     Raises:
-        CatalogError: an unreadable file (`read_text`), a line that is no JSON object with a text, ids that repeat or are given to some
-            documents alone, or an empty document.
+        CatalogError: an unreadable file (`read_text`), a table or a JSON array in place of texts, a line that is no JSON object with a
+            text, ids that repeat or are given to some documents alone, an empty document, or one whose letters are not Latin.
     """
-    content = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
-    lines = content.rstrip().split("\n")  # not splitlines: JSON strings may hold other line separators
+    content = read_text(path, empty=written).replace("\r\n", "\n").replace("\r", "\n")
     if form == "auto":
         form = _form(path, content)
+    # Not splitlines: texts may hold other line separators. Outputs keep their last lines, of which each may be an empty document.
+    lines = (content.removesuffix("\n") if written else content.rstrip()).split("\n")
     ids = None
     if form == "text":
         texts = [content]
     elif form == "lines":
         texts = lines
     else:
-        rows = [(number, _row(line, number, path)) for number, line in enumerate(lines, 1) if line.strip()]
+        rows = [(number, _row(value, number, path)) for number, value in json_rows(content, path)]
         texts = [row["text"] for _, row in rows]
         named = [number for number, row in rows if row.get("id") is not None]
         if named and len(named) < len(rows):
@@ -134,12 +143,26 @@ def load(path: str, form: str = "auto") -> Documents:
             if twice := [name for name, count in Counter(ids).items() if count > 1]:
                 raise CatalogError(f"The id {twice[0]!r} stands twice in {path}; give each document its own.")
     texts = tuple(normalise(text) for text in texts)
-    if empty := [place for place, text in enumerate(texts, 1) if not any(character.isalnum() for character in text)]:
-        raise CatalogError(f"Document {empty[0]} of {path} is empty; remove it from all files or give it a text.")
+    _check_texts(texts, path, written)
     return Documents(str(path), form, ids, texts)
 
 
+def _check_texts(texts: Sequence[str], path: str, written: bool) -> None:
+    if not texts:
+        raise CatalogError(f"{path} has no document; write one a line.")
+    if not written and (empty := [place for place, text in enumerate(texts, 1) if not any(character.isalnum() for character in text)]):
+        raise CatalogError(f"Document {empty[0]} of {path} is empty; remove it from all files or give it a text.")
+    if not written and (other := [place for place, text in enumerate(texts, 1) if not is_latin(text)]):
+        raise CatalogError(
+            f"Document {other[0]} of {path} is not in Latin letters; these metrics know words, sentences and syllables of English alone."
+        )
+
+
 def _form(path: str, content: str) -> str:
+    if Path(path).suffix.lower() in TABLES:
+        raise CatalogError(f"{path} is a table; write its texts as JSON lines, or say --form lines if each of its lines is one document.")
+    if is_json_value(content):
+        raise CatalogError(f'{path} is one JSON value; write JSON lines, {{"id": ..., "text": ...}} on each line.')
     first = content.lstrip().split("\n", 1)[0]
     try:
         is_object = isinstance(json.loads(first), dict)
@@ -150,11 +173,7 @@ def _form(path: str, content: str) -> str:
     return "text" if Path(path).suffix.lower() in (".txt", ".md") else "lines"
 
 
-def _row(line: str, number: int, path: str) -> dict:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        row = None
+def _row(row: object, number: int, path: str) -> dict:
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
         raise CatalogError(f'Line {number} of {path} is no JSON object with a text; write {{"id": ..., "text": ...}} on each line.')
     return row
@@ -238,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows_path = options.documents
     if rows_path and Path(rows_path).suffix not in (".parquet", ".jsonl"):
         raise CatalogError(f"{rows_path} cannot be written; end its name in .parquet or .jsonl.")
-    source, output = load(options.source, options.form), load(options.output, options.form)
+    source, output = load(options.source, options.form), load(options.output, options.form, written=True)
     references = [matched(source, load(path, options.form)) for path in options.reference]
     lists = [list(texts) for texts in zip(*references)] if references else None
     systems = {"output": matched(source, output)} | trivial(source.texts, lists)

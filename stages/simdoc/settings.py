@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 from catalog.base.errors import CatalogError
 
+Pair = tuple[str, str]  # source and target level
 
-def pair_levels(pair: str, among: Sequence[str] | None = None) -> tuple[str, str]:
-    """Source and target level of "advanced->elementary".
 
-    Raises:
-        CatalogError: it is not two levels, of those in ``among`` where they are given, with ``->`` between them.
-    """
-    levels = tuple(part.strip() for part in pair.split("->"))
-    if len(levels) != 2 or not all(levels) or (among is not None and not set(levels) <= set(among)):
-        what = "levels" if among is None else f"of the levels {', '.join(among)}"
-        raise CatalogError(f"The pair {pair!r} must be two {what} with -> between them.")
-    return levels
+def named(pair: Pair) -> str:
+    """A pair of levels in words, to be read by people alone: tables have a column for each level."""
+    return f"{pair[0]} to {pair[1]}"
+
+
+def check_pair(pair: Pair, among: Sequence[str]) -> None:
+    """Raise a CatalogError unless a pair is two different levels of ``among``."""
+    if len(set(pair)) != 2 or not set(pair) <= set(among):
+        raise CatalogError(f"The pair {named(pair)} must be two different levels of {', '.join(among)}.")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Data:
     path: str | None  # folder or file, from the project's root; null: the project's own documents
     files: tuple[str, ...]  # under path: source and target of dwikipedia, the file of jsonl; empty for the others
     levels: tuple[str, ...]  # reading levels that are used, hardest first; documents of others are left out
-    pairs: tuple[str, ...]  # "advanced->elementary": source and target level
+    pairs: tuple[Pair, ...]  # source and target level
     shares: dict[str, float]  # of train, validation, test
     shuffles: int  # shuffled versions of each document
     min_sentences: int  # of a document that is shuffled
@@ -80,11 +80,11 @@ class Train:
     model: str
     variants: tuple[Variant, ...]
     reinforce: Reinforce
-    pairs: tuple[str, ...]  # of data.pairs
+    pairs: tuple[Pair, ...]  # of data.pairs
     unit: str  # paragraph: pairs whose numbers of paragraphs agree are cut into pairs of paragraphs; document: never
     name_level: bool  # whether the prefix names the target level
     read_sources: bool  # whether the readability head also learns the level of complex texts
-    read_every: int  # every so many-th text is classified; 1: all
+    read_every: int  # one in so many texts of the rarest level is classified, and as many of each other level
     max_source: int  # tokens of a text that are read; 0: all
     max_target: int  # tokens of a target that are learnt; 0: all
     row_tokens: int  # of a packed row
@@ -110,11 +110,11 @@ class System:
     setting: str  # zero-shot, few-shot or fine-tuned
     variant: str | None  # of train.variants, where it is fine-tuned
     rerank: int  # samples of which the coherence model takes the best, beside the greedy one; 0: greedy alone
-    pairs: tuple[str, ...]  # of data.pairs
+    pairs: tuple[Pair, ...]  # of data.pairs
 
 
 @dataclass(frozen=True)
-class Generate:
+class Measure:
     """Outputs on test documents and their raw scores."""
 
     systems: tuple[System, ...]
@@ -143,6 +143,6 @@ class Params:
     data: Data
     coherence: Coherence
     train: Train
-    generate: Generate
+    measure: Measure
     evaluate: Evaluate
     seed: int  # the project's, from the top of params.yaml

@@ -9,7 +9,7 @@ Coherence is scored on text that was predicted, so L_coh has no gradient of its 
 * ``none``: it is left out.
 * ``constant``: the literal reading. 1 - c of the predicted text is added to the loss, whose gradient stays that of ``none``.
 * ``reinforce``: self-critical (Rennie et al. 2017, section 3): -(c(sample) - c(greedy)) sum_t log p(sample_t).
-* ``rerank``: nothing in training; the best of several samples when a text is written (`stages.simdoc.generate`).
+* ``rerank``: nothing in training; the best of several samples when a text is written (`stages.simdoc.measure`).
 
 A model is decoder-only (prompt, then answer in one text) or an encoder-decoder (T5, as in the paper); both are trained by
 `catalog.training.train` with `make_loss` and `collate`. A long document is cut into its paragraphs (`chunks`).
@@ -20,7 +20,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
+import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
@@ -133,19 +135,48 @@ def messages_ids(tokenizer: Any, turns: Sequence[str]) -> list[int]:
 # --- examples ---------------------------------------------------------------------------------------------------------------------------
 
 
-def encode(tokenizer: Any, found: Sequence[Triple], p: Train, seq2seq: bool) -> tuple[list[dict[str, list[int]]], dict[str, int]]:
+def classified(found: Sequence[Triple], p: Train, seed: int | Sequence[int]) -> tuple[set[tuple[int, str]], dict[str, tuple[int, int]]]:
+    """Which texts the readability objective learns to classify: every level equally often.
+
+    A text that stands in several triples is taken in the first of them. Of each level as many texts are drawn at random as the rarest level
+    has, divided by ``p.read_every`` and rounded up. Every so many-th text of a list would not do: simple and complex texts take turns in
+    it, and so do the paragraphs of documents, so that one level may never be met.
+
+    Returns:
+        (number of the triple, ``classify`` or ``source``) of each; and by level, in order of appearance, the number of its texts and of
+        those that are classified.
+    """
+    places: dict[str, list[tuple[int, str]]] = {}
+    seen: set[tuple[str, str]] = set()
+    for number, triple in enumerate(found):
+        texts = {"classify": (triple.simple, triple.level), "source": (triple.complex, triple.complex_level)}
+        for part, (text, level) in texts.items():
+            if (part == "classify" or p.read_sources) and (text, level) not in seen:
+                seen.add((text, level))
+                places.setdefault(level, []).append((number, part))
+    count = -(-min(map(len, places.values()), default=0) // p.read_every)
+    chosen = set()
+    for level, there in places.items():
+        rng = np.random.default_rng([*np.atleast_1d(seed).tolist(), 13, crc32(level.encode())])
+        chosen |= {there[i] for i in rng.permutation(len(there))[:count].tolist()}
+    return chosen, {level: (len(there), count) for level, there in places.items()}
+
+
+def encode(
+    tokenizer: Any, found: Sequence[Triple], p: Train, seq2seq: bool, seed: int | Sequence[int] = 0
+) -> tuple[list[dict[str, list[int]]], dict[str, int]]:
     """One example for each triple, with keys ``<part>_input_ids`` and ``<part>_labels`` for the parts simplify, classify and source.
 
     Decoder: the ids are prompt and answer, the labels -100 in the prompt. Encoder-decoder: the ids are the input, the labels the answer.
-    Every answer ends with the end token. ``source`` is there where ``p.read_sources`` is on. A text that stands in several triples is
-    classified at most in the first of them, and of all texts every ``p.read_every``-th is.
+    Every answer ends with the end token. ``classify`` and ``source`` (where ``p.read_sources`` is on) are there for the texts of
+    `classified`, which ``seed`` draws.
 
     Returns:
         The examples; and counts: triples, classified (texts), tokens, tokens_cut (of sources and targets beyond the limits), triples_cut.
     """
-    examples, counts = [], {"triples": len(found), "classified": 0, "tokens": 0, "tokens_cut": 0, "triples_cut": 0}
-    seen: set[tuple[str, str]] = set()
-    for triple in found:
+    chosen, _ = classified(found, p, seed)
+    examples, counts = [], {"triples": len(found), "classified": len(chosen), "tokens": 0, "tokens_cut": 0, "triples_cut": 0}
+    for number, triple in enumerate(found):
         level = triple.level if p.name_level else None
         asked = {
             "simplify": ("simplify", triple.complex, level, triple.simple),
@@ -154,13 +185,8 @@ def encode(tokenizer: Any, found: Sequence[Triple], p: Train, seq2seq: bool) -> 
         }
         example, lost = {}, 0
         for part, (task, text, named, answer) in asked.items():
-            if part != "simplify":
-                if (part == "source" and not p.read_sources) or (text, answer) in seen:
-                    continue
-                seen.add((text, answer))
-                if (len(seen) - 1) % p.read_every:
-                    continue
-                counts["classified"] += 1
+            if part != "simplify" and (number, part) not in chosen:
+                continue
             prompt, cut = prompt_ids(tokenizer, task, text, seq2seq, p.max_source, named)
             ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
             if p.max_target and len(ids) > p.max_target:

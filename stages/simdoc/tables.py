@@ -1,4 +1,4 @@
-"""Tables of what every system scores: documents, corpora, differences, coherence, reading levels. No file is read or written here."""
+"""The own tables of the evaluation: documents, corpora, differences, coherence, reading levels. No file is read or written here."""
 
 from __future__ import annotations
 
@@ -7,77 +7,68 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from stages.simdoc import levels, resample
+from stages.simdoc import levels, resample, systems
 from stages.simdoc.analysis import OPERATIONS
 from stages.simdoc.readability import counts, fkgl
-from stages.simdoc.score import REFERENCE_SETTINGS, SETTINGS, measure
+from stages.simdoc.score import REFERENCE_SETTINGS, SETTINGS
+from stages.simdoc.settings import Params
 from stages.simdoc.similarity import bleu
+from stages.simdoc.systems import Scored
 
-KEYS = ["id", "source_level", "target_level"]
-SIGNALS = ("coherence", "first_order", "second_order", "bert_precision", "bert_recall", "bert_f1", "bert_source")
-COMPARED = ("sari_f1", "sari_p", "dsari", "dsari_robust", "bleu", "bertscore", "fkgl", "coherence", "meaning", "compression")
 MAIN = (
     "sari_f1", "sari_p", "sari_add", "sari_keep", "sari_delete_f1", "sari_delete_p", "dsari", "dsari_keep", "dsari_delete", "dsari_add",
     "dsari_robust", "bleu", "rouge_l", "fkgl", "reading_ease", "content_kept", "numbers_new", "compression",
 )  # fmt: skip
 DONE = (*OPERATIONS, "new", "numbers_kept", "numbers_lost", "numbers_new", "names_new", "content_new", "novel_2", "repetition")
-HUMAN = ("reference",)  # systems that are people's texts, with the level between
 
 
 @dataclass(frozen=True)
-class Scored:
-    """One system on one pair of levels."""
+class Raw:
+    """What the stages before wrote."""
 
-    system: str
-    pair: str
-    facts: dict  # setting, coherence_mode, lambda_r, lambda_c, model
-    total: dict  # of stages.simdoc.score.measure, and means of the signals
-    rows: list[dict]  # of each document
-    values: dict[str, float]  # headline metrics
-    draws: dict[str, np.ndarray]  # (B,) of each
-
-
-def pair_name(source: str, target: str) -> str:
-    return f"{source} to {target}"
-
-
-# --- scores -----------------------------------------------------------------------------------------------------------------------------
+    outputs: pl.DataFrame
+    candidates: pl.DataFrame
+    labels: pl.DataFrame
+    documents: pl.DataFrame
+    pairs: pl.DataFrame
+    notes: pl.DataFrame
+    judged: pl.DataFrame  # scores of the coherence model
+    examples: pl.DataFrame
+    levels: pl.DataFrame
+    curves: pl.DataFrame
 
 
-def scored(outputs: pl.DataFrame, pairs: pl.DataFrame, model: str, draws: int, seed: int) -> list[Scored]:
-    """All systems on all their pairs, in the order of ``outputs``; each pair's documents in the order of their ids."""
-    texts = outputs.join(pairs.select(*KEYS, "source", "target"), on=KEYS, how="left", maintain_order="left")
-    found = []
-    for (name, hard, easy), part in texts.group_by("system", "source_level", "target_level", maintain_order=True):
-        part = part.sort("id")
-        lists = [part[column].to_list() for column in ("source", "output", "target")]
-        total, rows = measure(lists[0], lists[1], [[text] for text in lists[2]])
-        for place, signal in enumerate(part.select(SIGNALS).iter_rows(named=True)):
-            rows[place] |= signal | {"bertscore": signal["bert_f1"], "meaning": signal["bert_source"]}
-            rows[place] |= {"copied_words": rows[place]["copy_rate"], "id": part["id"][place]}
-        total |= {signal: part[signal].mean() for signal in SIGNALS}
-        made = resample.ingredients(lists[0], lists[1], lists[2], rows)
-        one = resample.metrics(made, np.ones((1, len(part))))
-        first = part.row(0, named=True)
-        facts = {key: first[key] for key in ("setting", "coherence_mode", "lambda_r", "lambda_c")}
-        facts |= {"model": "none" if facts["setting"] == "trivial" else model}
-        cut, read = part["cut_tokens"].sum(), part["source_tokens"].sum()
-        facts |= {
-            "truncation_rate": cut / read if read else None,
-            "documents_cut": float((part["cut_tokens"] > 0).mean()) if read else None,
-        }
-        facts |= {"unfinished": part["unfinished"].sum() / part["pieces"].sum() if read else None}
-        times = resample.weights(len(part), draws, seed)
-        values = {key: float(value[0]) for key, value in one.items()}
-        found.append(Scored(name, pair_name(hard, easy), facts, total, rows, values, resample.metrics(made, times)))
-    return found
+def build(raw: Raw, found: list[Scored], params: Params) -> dict[str, pl.DataFrame]:
+    """Every table of tables.yaml by its name."""
+    draws, seed, order = params.evaluate.draws, params.seed, params.data.levels
+    main_system = next((s.name for s in params.measure.systems if s.setting == "fine-tuned"), params.measure.systems[0].name)
+    readability, confusion = reading_tables(readings(raw.labels, raw.documents, order), order, draws, seed)
+    models_alone = raw.outputs.filter(pl.col("setting") != "trivial")
+    return {
+        "main": main_table(found, seed),
+        "documents": document_table(found),
+        "operations": operation_table(found),
+        "differences": systems.differences(found, params.evaluate.between),
+        "coherence": coherence_table(raw.judged, found, main_system, draws, seed),
+        "readability": readability,
+        "confusion": confusion,
+        "data_summary": data_table(raw.documents, raw.notes, order),
+        "predictions": models_alone.select("source_level", "target_level", "system", "id", "output"),
+        "candidates": raw.candidates,
+        "training": raw.examples,
+        "training_levels": raw.levels,
+        "metric_settings": setting_table(),
+    }
+
+
+# --- systems ----------------------------------------------------------------------------------------------------------------------------
 
 
 def main_table(found: list[Scored], seed: int) -> pl.DataFrame:
     """A row for each system and pair."""
     rows = []
     for s in found:
-        out = {"system": s.system, "pair": s.pair, "setting": s.facts["setting"], "coherence_mode": s.facts["coherence_mode"]}
+        out = s.key | {"setting": s.facts["setting"], "coherence_mode": s.facts["coherence_mode"]}
         out |= {"lambda_r": s.facts["lambda_r"], "lambda_c": s.facts["lambda_c"], "seed": seed, "documents": len(s.rows)}
         out |= {key: s.total[key] for key in MAIN}
         out |= {"copied_words": s.total["copy_rate"], "bertscore": s.total["bert_f1"], "meaning": s.total["bert_source"]}
@@ -101,7 +92,7 @@ def document_table(found: list[Scored]) -> pl.DataFrame:
     rows = []
     for s in found:
         for one in s.rows:
-            first = {"system": s.system, "pair": s.pair, "id": one["id"]}
+            first = s.key | {"id": one["id"]}
             rows.append(first | {key: value for key, value in one.items() if key not in drop and key != "id"})
     frame = pl.DataFrame(rows, infer_schema_length=None)
     return frame.with_columns(pl.col(pl.Null).cast(pl.Float64))
@@ -109,24 +100,8 @@ def document_table(found: list[Scored]) -> pl.DataFrame:
 
 def operation_table(found: list[Scored]) -> pl.DataFrame:
     """What each system did to sentences, numbers and names: means over documents."""
-    rows = [{"system": s.system, "pair": s.pair} | {key: s.total[key] for key in DONE} for s in found]
+    rows = [s.key | {key: s.total[key] for key in DONE} for s in found]
     return pl.DataFrame(rows, schema_overrides=dict.fromkeys(DONE, pl.Float64), infer_schema_length=None)
-
-
-def differences(found: list[Scored]) -> pl.DataFrame:
-    """Of every language model less every other system on the same pair, on the same draws of documents."""
-    rows = []
-    for s in (s for s in found if s.facts["setting"] != "trivial"):
-        for other in (o for o in found if o.pair == s.pair and o.system != s.system):
-            for metric in COMPARED:
-                value = s.values[metric] - other.values[metric]
-                if np.isfinite(value):
-                    low, high = resample.interval(s.draws[metric] - other.draws[metric], value)
-                    first = {"pair": s.pair, "system": s.system, "against": other.system, "metric": metric}
-                    rows.append(first | {"difference": value, "low": low, "high": high, "documents": len(s.rows)})
-    floats = dict.fromkeys(("difference", "low", "high"), pl.Float64)
-    names = dict.fromkeys(("pair", "system", "against", "metric"), pl.String)
-    return pl.DataFrame(rows, schema=names | floats | {"documents": pl.Int64})
 
 
 # --- coherence and reading levels -------------------------------------------------------------------------------------------------------
@@ -151,36 +126,45 @@ def coherence_table(table: pl.DataFrame, found: list[Scored], main: str, draws: 
     rows = []
     for scorer, column in names.items():
         won, made = shuffle_wins(test, column)
-        times = resample.weights(len(won), draws, seed)
-        value = won.sum() / made.sum()
-        low, high = resample.interval((times @ won) / (times @ made), value)
+        value, low, high = _share(won, made, draws, seed)
         out = {"scorer": scorer, "train_set": "originals against new orders of their sentences" if scorer == "model" else "none"}
-        out |= {"documents": len(test.filter(pl.col("version") == 0)), "comparisons": int(made.sum())}
+        out |= {"documents": len(test.filter(pl.col("version") == 0)), "texts": len(made), "comparisons": int(made.sum())}
         out |= {
             "shuffle_accuracy": value,
             "shuffle_low": low,
             "shuffle_high": high,
-            "accuracy": None,
-            "accuracy_low": None,
-            "accuracy_high": None,
         }
+        out |= _over_cosine(test, column, draws, seed) | dict.fromkeys(("accuracy", "accuracy_low", "accuracy_high"))
         if scorer == "model":  # originals and the first shuffle of each: chance is one half
             two = (
                 test.filter(pl.col("version") <= 1).drop_nulls(column).with_columns(right=(pl.col(column) > 0.5) == (pl.col("label") == 1))
             )
             each = two.group_by("id").agg(right=pl.col("right").sum(), asked=pl.len()).sort("id")
             right, asked = (each[name].to_numpy().astype(float) for name in ("right", "asked"))
-            times = resample.weights(len(right), draws, seed)
-            value = right.sum() / asked.sum()
-            low, high = resample.interval((times @ right) / (times @ asked), value)
+            value, low, high = _share(right, asked, draws, seed)
             out |= {"accuracy": value, "accuracy_low": low, "accuracy_high": high}
         original, shuffled = test.filter(pl.col("version") == 0)[column].mean(), test.filter(pl.col("version") > 0)[column].mean()
         out |= {"mean_original": original, "mean_shuffled": shuffled}
         for label, system in (("source", "identity"), ("target", "reference"), ("output", main)):
             out[f"mean_{label}"] = by[system].total[signals[scorer]] if system in by else None
         rows.append(out)
-    floats = [name for name in rows[0] if name.startswith(("mean", "shuffle_", "accuracy"))]
+    floats = [name for name in rows[0] if name.startswith(("mean", "shuffle_", "accuracy", "over_"))]
     return pl.DataFrame(rows, schema_overrides=dict.fromkeys(floats, pl.Float64), infer_schema_length=None)
+
+
+def _share(part: np.ndarray, whole: np.ndarray, draws: int, seed: int) -> tuple[float, float | None, float | None]:
+    """Sum of ``part`` over sum of ``whole``, each (T,) by text, with its interval over texts."""
+    times = resample.weights(len(part), draws, seed)
+    value = float(part.sum() / whole.sum())
+    return value, *resample.interval((times @ part) / (times @ whole), value)
+
+
+def _over_cosine(test: pl.DataFrame, column: str, draws: int, seed: int) -> dict[str, float | None]:
+    """Shuffle accuracy of a scorer less that of the first-order cosine on the same comparisons, with its interval over texts."""
+    both = test.drop_nulls([column, "first_order"])
+    own, made = shuffle_wins(both, column)
+    cosine, _ = shuffle_wins(both, "first_order")
+    return dict(zip(("over_cosine", "over_cosine_low", "over_cosine_high"), _share(own - cosine, made, draws, seed), strict=True))
 
 
 def readings(labels: pl.DataFrame, documents: pl.DataFrame, order: tuple[str, ...]) -> dict[str, tuple[np.ndarray, np.ndarray, list[str]]]:
@@ -203,14 +187,15 @@ def readings(labels: pl.DataFrame, documents: pl.DataFrame, order: tuple[str, ..
 
 def reading_tables(found: dict, order: tuple[str, ...], draws: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The tables ``readability`` and ``confusion``; intervals resample texts with all their levels."""
-    rows, matrix = [], []
+    rows, matrix, usual = [], [], found["majority"][1]
     for reader, (truth, named, ids) in found.items():
         places = {name: number for number, name in enumerate(dict.fromkeys(ids))}
         owner = np.array([places[name] for name in ids])
         times = np.concatenate([np.ones((1, len(ids))), resample.weights(len(places), draws, seed)[:, owner]])
-        out = {"reader": reader, "documents": len(ids)}
+        out = {"reader": reader, "documents": len(ids), "texts": len(places)}
         measured = {"accuracy": levels.accuracy(truth, named, times), "macro_f1": levels.macro_f1(truth, named, times, len(order))}
         measured["adjacent_accuracy"] = levels.adjacent(truth, named, times)
+        measured["over_majority"] = measured["accuracy"] - levels.accuracy(truth, usual, times)
         for metric, values in measured.items():
             low, high = resample.interval(values[1:], float(values[0]))
             out |= {metric: float(values[0]), f"{metric}_low": low, f"{metric}_high": high}
@@ -218,6 +203,9 @@ def reading_tables(found: dict, order: tuple[str, ...], draws: int, seed: int) -
         for i, line in enumerate(levels.confusion(truth, named, len(order)).tolist()):
             matrix += [{"reader": reader, "level": order[i], "named": order[j], "documents": count} for j, count in enumerate(line)]
     return pl.DataFrame(rows, infer_schema_length=None), pl.DataFrame(matrix)
+
+
+# --- data and settings ------------------------------------------------------------------------------------------------------------------
 
 
 def data_table(documents: pl.DataFrame, notes: pl.DataFrame, order: tuple[str, ...]) -> pl.DataFrame:
@@ -236,8 +224,9 @@ def data_table(documents: pl.DataFrame, notes: pl.DataFrame, order: tuple[str, .
                 "words": part["words"].sum(),
                 "sentences": part["sentences"].sum(),
             }
-            rows.append(first | {"fkgl": grade, "excluded": ", ".join(excluded), "cleaning": ", ".join(steps)})
-    return pl.DataFrame(rows)
+            rows.append(first | {"fkgl": grade, "excluded": excluded, "cleaning": steps})
+    lists = dict.fromkeys(("excluded", "cleaning"), pl.List(pl.String))
+    return pl.DataFrame(rows, schema_overrides=lists | {"fkgl": pl.Float64})
 
 
 def setting_table() -> pl.DataFrame:
@@ -250,19 +239,3 @@ def setting_table() -> pl.DataFrame:
     }
     rows = sorted((REFERENCE_SETTINGS | SETTINGS | own).items())
     return pl.DataFrame(rows, schema={"metric": pl.String, "setting": pl.String}, orient="row")
-
-
-def trade_off(found: list[Scored], human: tuple[str, ...]) -> tuple[str, float, tuple[float | None, float | None], int]:
-    """Correlation over the systems of the first pair of grade and likeness to the source: above 0, simpler texts keep less.
-
-    Texts that people wrote are left out.
-    """
-    some = [s for s in found if s.pair == found[0].pair and s.system not in human]
-
-    def correlate(grade: np.ndarray, meaning: np.ndarray) -> np.ndarray:
-        grade, meaning = (values - values.mean(axis=0) for values in (grade, meaning))
-        return (grade * meaning).sum(axis=0) / np.sqrt((grade**2).sum(axis=0) * (meaning**2).sum(axis=0))
-
-    value = correlate(*(np.array([[s.values[name]] for s in some]) for name in ("fkgl", "meaning")))[0]
-    draws = correlate(*(np.stack([s.draws[name] for s in some]) for name in ("fkgl", "meaning")))
-    return found[0].pair, float(value), resample.interval(draws, float(value)), len(some)

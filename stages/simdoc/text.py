@@ -1,10 +1,11 @@
-"""Documents as text: read, cleaned, and cut into paragraphs, sentences and tokens by fixed rules that need no download.
+"""Documents as text: cut into paragraphs, sentences and tokens by fixed rules that need no download.
 
 Every score of a simplified document depends on these rules by a point or two, so each has a name to be published beside the score:
 
 - `sentences`: the rules of this module: abbreviations, initials, decimals, quotes, wrapped lines.
 - `simple_sentences`: a break after . ! or ? and white space, and at line ends. What most published scripts do.
-- `tokens_13a`: lower case and the 13a tokeniser of sacreBLEU, as EASSE scores SARI. `tokens_space`: lower case, cut at white space.
+- `tokens_13a`: lower case and the 13a tokeniser of sacreBLEU, as EASSE scores SARI. `tokens_space`: lower case, cut at white space;
+  `tokens_single_spaces`: cut at every single space, as the released script of D-SARI does.
 - `words`: for readability, without punctuation. `syllables`: groups of vowels.
 """
 
@@ -16,86 +17,10 @@ from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 from functools import lru_cache
-from pathlib import Path
-
-from catalog.base.errors import CatalogError
-
-# --- reading and cleaning ---------------------------------------------------------------------------------------------------------------
-
-# Byte -> the characters it may have become when UTF-8 was read as Windows-1252 or as Latin-1.
-_BYTES = {byte: {chr(byte), bytes([byte]).decode("cp1252", "ignore") or chr(byte)} for byte in range(0x80, 0x100)}
-_BYTE_OF = {character: byte for byte, characters in _BYTES.items() for character in characters}
-_TAIL = "[" + re.escape("".join(sorted({c for byte in range(0x80, 0xC0) for c in _BYTES[byte]}))) + "]"
-# Accented letters (C2, C3) and the blocks of punctuation, currency and letter-like signs (E2 80 to E2 84): what English texts hold.
-# A right double quote (E2 80 9D) often lost its last byte, which Windows-1252 does not know.
-_MOJIBAKE = re.compile(f"[ÂÃ]{_TAIL}|â[€‚ƒ„\x80\x82\x83\x84]{_TAIL}|ï»¿|â€")
-_INVISIBLE = re.compile("[\u200b\u200e\u200f\u2060\ufeff\x00-\x08\x0e-\x1f\x7f]")
-_WRAPPED = 120  # characters; no one wraps text by hand at more
-
-
-def read_text(path: str | Path) -> str:
-    """The text of a file: UTF-8 with or without a byte order mark, UTF-16 with one, else Windows-1252.
-
-    A file that mixes the two is decoded line by line. Nothing but the byte order mark is removed: see `normalise`.
-
-    Raises:
-        CatalogError: the file is absent, a folder, empty, binary, or in another encoding.
-    """
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise CatalogError(f"{path} does not exist; give the path of a text file.") from None
-    except OSError as error:
-        raise CatalogError(f"{path} cannot be read ({error.strerror}); give the path of a text file.") from None
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        try:
-            return data.decode("utf-16")
-        except UnicodeDecodeError:
-            raise CatalogError(f"{path} begins like UTF-16 but is not; save it as UTF-8.") from None
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    if not data.strip():
-        raise CatalogError(f"{path} is empty; give a file with text.")
-    control = sum(data.count(byte) for byte in (*range(1, 9), *range(14, 32), 127))
-    if b"\x00" in data or data.startswith(b"%PDF-") or control > len(data) / 100:
-        raise CatalogError(f"{path} is a binary file; give plain text.")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return "".join(_line(line, number, path) for number, line in enumerate(data.splitlines(keepends=True), 1))
-
-
-def _line(line: bytes, number: int, path: str | Path) -> str:
-    for encoding in ("utf-8", "cp1252"):
-        try:
-            return line.decode(encoding)
-        except UnicodeDecodeError:
-            pass
-    raise CatalogError(f"{path} is neither UTF-8 nor Windows-1252 in line {number}; save it as UTF-8.")
-
-
-def normalise(text: str) -> str:
-    """``text`` in one form: composed characters, UTF-8 read as another encoding repaired, line ends ``\\n``, plain single spaces.
-
-    Byte order marks, soft hyphens and invisible characters go; spaces at the ends of lines too; two and more empty lines become one. Curly
-    quotes and dashes stay, since tokenisers tell them apart.
-    """
-    text = _INVISIBLE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-    before = None
-    while before != text:  # text may have gone wrong more than once
-        before, text = text, _MOJIBAKE.sub(_repair, text)
-        # What is left of U+0080 to U+009F was Windows-1252 read as Latin-1: there are no such characters in prose.
-        text = re.sub("[\x80-\x9f]", lambda found: bytes([ord(found[0])]).decode("cp1252", "ignore"), text)
-    text = re.sub("[\x0b\x0c\u2028]", "\n", text).replace("\u2029", "\n\n").replace("\u00ad", "").replace("\ufeff", "")
-    text = re.sub(r"[^\S\n]+", " ", unicodedata.normalize("NFC", text))
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r" *\n *", "\n", text)).strip()
-
-
-def _repair(found: re.Match) -> str:
-    return "”" if found[0] == "â€" else bytes(_BYTE_OF[character] for character in found[0]).decode("utf-8")
-
 
 # --- paragraphs and sentences -----------------------------------------------------------------------------------------------------------
 
+_WRAPPED = 120  # characters; no one wraps text by hand at more
 _TITLES = "adm brig capt col cpl dr drs fr gen gov hon lt maj messrs mr mrs ms mx mt pres prof rep rev revd sen sgt supt"
 _NEVER = frozenset(f"{_TITLES} al approx ca cf e.g eg i.e ie viz vs v".split())
 _BEFORE_NUMBER = frozenset("art ch eq fig figs no nos p pp para sec vol".split())
@@ -110,15 +35,18 @@ _STARTERS = frozenset(
     "our over people researchers scientists several she should since so some such than that the their then there these they this those "
     "though to today under until was we were what when where whether which while who why with would yes yet you your".split()
 )
-_END = re.compile(r"(?P<mark>[.!?…]+)(?P<close>[\"'”’»)\]]*)(?=\s)")
+# Before white space; or, where it was forgotten, between a small letter and a capital ("ended.The").
+_END = re.compile(r"(?P<mark>[.!?…]+)(?P<close>[\"'”’»)\]]*)(?=\s|(?<=[a-z][a-z][.!?])[A-Z](?:[a-z]|\s))")
+_ENDINGS = frozenset("com org net edu gov io js ai tv".split())  # of addresses and names of software
 _OPENERS = "\"'“‘«([{¿¡-–—*•` "
 
 
 def paragraphs(text: str) -> list[str]:
     """The paragraphs of a document: its lines, since most files hold one paragraph a line; lines wrapped at a width are joined.
 
-    Three or more lines count as wrapped if none had room for the first word of the next; a line also goes on where it ends without a
-    closing mark and the next begins with a small letter, or ends in a comma.
+    Three or more lines count as wrapped if none had room for the first word of the next and at least half of them begin with a small
+    letter: the items of a list begin with capitals, figures or bullets, and their lengths say nothing. A line also goes on where it ends
+    without a closing mark and the next begins with a small letter, or ends in a comma.
     """
     found = []
     for block in re.split(r"\n\s*\n", text.strip()):
@@ -127,7 +55,8 @@ def paragraphs(text: str) -> list[str]:
             continue
         width = max(map(len, lines))
         full = all(len(line) + 1 + len(after.split()[0]) > width for line, after in zip(lines, lines[1:]))
-        if len(lines) > 2 and width <= _WRAPPED and full:
+        goes_on = 2 * sum(line[0].islower() for line in lines[1:]) >= len(lines) - 1
+        if len(lines) > 2 and width <= _WRAPPED and full and goes_on:
             found.append(" ".join(lines))
             continue
         found.append(lines[0])
@@ -142,9 +71,10 @@ def paragraphs(text: str) -> list[str]:
 def sentences(text: str) -> list[str]:
     """The sentences of a document by rule, none of which crosses a paragraph.
 
-    A sentence ends at . ! ? or … and closing quotes or brackets, before white space and a capital, a digit or a quote. It does not end
-    after titles, initials, "e.g." and the like, nor after "No." before a number; after abbreviations such as "U.S." or "Inc." it ends only
-    before a usual first word ("The", "He"). In a text without capitals a small letter begins a sentence as well.
+    A sentence ends at . ! ? or … and closing quotes or brackets, before white space and a capital, a digit or a quote; the white space may
+    be missing between a small letter and a capital, except in addresses. It does not end after titles, initials, "e.g." and the like, nor
+    after "No." before a number; after abbreviations such as "U.S." or "Inc." it ends only before a usual first word ("The", "He"). In a
+    text without capitals a small letter begins a sentence as well.
     """
     cased = any(character.isupper() for character in text)
     found: list[str] = []
@@ -166,6 +96,8 @@ def _is_end(text: str, match: re.Match, start: int, cased: bool) -> bool:
     after = text[match.end() :].lstrip(_OPENERS)
     if not after or not after[0].isalnum():
         return True
+    if not text[match.end()].isspace() and _is_address(text, match):
+        return False
     if cased and after[0].islower() and not after[1:2].isupper():  # the second letter is for names such as iPhone
         return False
     before = re.search(r"[\w.'’&-]*$", text[start : match.start()])[0]  # empty where white space precedes the mark
@@ -182,6 +114,18 @@ def _is_end(text: str, match: re.Match, start: int, cased: bool) -> bool:
     if initial or last in _MAYBE or re.fullmatch(r"(?:[a-z]\.)+[a-z]", last):
         return next_word in _STARTERS
     return True
+
+
+def _is_address(text: str, match: re.Match) -> bool:
+    """Whether a mark without white space behind it stands within an address, a file name or the name of a program."""
+    before, after = re.search(r"\S*$", text[: match.start()])[0], re.match(r"\S*", text[match.end() :])[0]
+    return bool(re.search(r"[./@\\:_]\w", f"{before} {after}")) or re.match(r"\w*", after)[0].lower() in _ENDINGS
+
+
+def is_latin(text: str) -> bool:
+    """Whether at least half of the letters are Latin, so that the rules for words and syllables can hold; true without letters."""
+    letters = [character for character in text if character.isalpha()]
+    return 2 * sum(character.isascii() or unicodedata.name(character, "").startswith("LATIN") for character in letters) >= len(letters)
 
 
 def simple_sentences(text: str) -> list[str]:
@@ -215,6 +159,11 @@ def words(text: str) -> list[str]:
 def tokens_space(text: str) -> list[str]:
     """Lower case, cut at white space: punctuation stays at its word unless the text is tokenised."""
     return text.lower().split()
+
+
+def tokens_single_spaces(text: str) -> list[str]:
+    """Lower case, cut at every single space, line ends taken for spaces: two spaces in a row have an empty token between them."""
+    return re.sub(r"[\r\n]+", " ", text.lower()).split(" ")
 
 
 def tokens_13a(text: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 Writes ``models/simdoc_coherence/<profile>/``: the weights, `history.parquet`, and `scores.parquet` (every original and shuffled document
 with its score and its cosines); and ``models/simdoc_simplifier/<profile>/``: a folder for each variant (a LoRA, or a whole model where
-``rank`` is 0), `curves.parquet` and `examples.parquet`. What the layers below the LoRA compute is computed once for all variants.
+``rank`` is 0), `curves.parquet`, `examples.parquet` and `levels.parquet` (the texts whose level is learnt, by level). What the layers below
+the LoRA compute is computed once for all variants.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,13 +31,14 @@ from catalog.training.train import Run, train, train_once
 from stages.simdoc import coherence
 from stages.simdoc.decode import adapted, load_model, write
 from stages.simdoc.embed import by_document, load_encoder
-from stages.simdoc.settings import Params, Train, Variant, pair_levels
+from stages.simdoc.settings import Pair, Params, Train, Variant, named
 from stages.simdoc.similarity import consecutive_cosine
 from stages.simdoc.simplify import (
     MODES,
     Triple,
     answered,
     chunks,
+    classified,
     collate,
     encode,
     is_seq2seq,
@@ -75,8 +78,10 @@ def check(p: Train) -> None:
     """Stop on variants that cannot be trained.
 
     Raises:
-        CatalogError: an unknown mode, two variants of one name, a start that is not there, or a rerank in training.
+        CatalogError: an unknown mode, two variants of one name, a start that is not there, a rerank in training, or no text to classify.
     """
+    if p.read_every < 1:
+        raise CatalogError(f"train.read_every is {p.read_every} but must be 1 (all texts) or more.")
     names = [v.name for v in p.variants]
     for number, v in enumerate(p.variants):
         if v.mode not in MODES or v.mode == "rerank":
@@ -111,16 +116,15 @@ def settings(p: Train, n_layers: int, seed: int) -> Settings:
     )
 
 
-def of_kinds(pairs: pl.DataFrame, kinds: Sequence[str]) -> pl.DataFrame:
-    """The pairs of the kinds "source level->target level", in the order of ``kinds``.
+def of_kinds(pairs: pl.DataFrame, kinds: Sequence[Pair]) -> pl.DataFrame:
+    """The pairs of the kinds (source level, target level), in the order of ``kinds``.
 
     Raises:
         CatalogError: there is none of a kind.
     """
-    wanted = [pair_levels(kind) for kind in kinds]
-    parts = [pairs.filter(pl.col("source_level") == source, pl.col("target_level") == target) for source, target in wanted]
+    parts = [pairs.filter(pl.col("source_level") == source, pl.col("target_level") == target) for source, target in kinds]
     if empty := [kind for kind, part in zip(kinds, parts) if part.is_empty()]:
-        raise CatalogError(f"There is no training pair {empty[0]}; choose train.pairs among data.pairs.")
+        raise CatalogError(f"There is no training pair {named(empty[0])}; choose train.pairs among data.pairs.")
     return pl.concat(parts)
 
 
@@ -138,7 +142,8 @@ class Trainer:
         self.seq2seq = is_seq2seq(self.model)
         self.pairs = pairs
         self.triples = triples(pairs, self.p.unit)
-        self.examples, self.counts = encode(self.tokenizer, self.triples, self.p, self.seq2seq)
+        self.examples, self.counts = encode(self.tokenizer, self.triples, self.p, self.seq2seq, params.seed)
+        _, self.levels = classified(self.triples, self.p, params.seed)
         self.settings = settings(self.p, self.model.config.num_hidden_layers, params.seed)
         self.folders = {
             v.name: checkpoint_folder(STAGE, profile, self.model, parts_of(v, self.examples), self.settings, extra=[vars(v), self.seq2seq])
@@ -229,9 +234,10 @@ class Trainer:
         scores = [self.score([written.text for written in found]) for found in (drawn, greedy)]
         advantages = [0.0 if a is None or b is None else a - b for a, b in zip(*scores)]
         examples = []
-        for (source, target), written, advantage in zip(chosen.select("source", "target").iter_rows(), drawn, advantages, strict=True):
+        rows = zip(chosen.select("source", "target").iter_rows(), drawn, advantages, strict=True)
+        for place, ((source, target), written, advantage) in enumerate(rows):
             found = [Triple("", before, after, chosen["source_level"][0], level) for before, after in chunks(source, target, p.unit)]
-            supervised, _ = encode(self.tokenizer, found, p, self.seq2seq)
+            supervised, _ = encode(self.tokenizer, found, p, self.seq2seq, (self.params.seed, number, place))
             answers = self.tokenizer(list(written.answers), add_special_tokens=False)["input_ids"]
             own = [
                 answered("sample", list(ids), [*answer, self.tokenizer.eos_token_id], self.seq2seq) | {"advantage": advantage}
@@ -263,19 +269,32 @@ def main(profile: str) -> None:
     for v in p.variants:
         done[v.name] = trainer.reinforce(v, done[v.start]) if v.mode == "reinforce" else trainer.fit(v)
     if is_main():
-        with atomic_dir(ROOT / "models" / SIMPLIFIER / profile) as target:
-            for name, made in done.items():
-                if p.rank:
-                    save_lora(made.tensors, trainer.settings, p.model, target / name)
-                else:
-                    save_model(trainer.model, trainer.tokenizer, target / name, made.tensors)
-            write_parquet(curves(p.variants, done), target / "curves.parquet")
-            write_parquet(pl.DataFrame([trainer.counts]), target / "examples.parquet")
+        save(trainer, done, ROOT / "models" / SIMPLIFIER / profile)
         runs = [{"variant": name} | made.info for name, made in done.items()]
         seconds = round(time.perf_counter() - began - sum(made["seconds"] for made in runs), 1)
         other = {"seconds": seconds, "peak_memory_mb": peak_memory_mb()}
         write_json({"runs": runs, "coherence": facts, "other": other}, ROOT / "models" / SIMPLIFIER / f"{profile}.run.json")
     finish(STAGE, profile)
+
+
+def save(trainer: Trainer, done: dict[str, Run], folder: Path) -> None:
+    """Write every variant, its curves and what it learnt from."""
+    p = trainer.p
+    with atomic_dir(folder) as target:
+        for name, made in done.items():
+            if p.rank:
+                save_lora(made.tensors, trainer.settings, p.model, target / name)
+            else:
+                save_model(trainer.model, trainer.tokenizer, target / name, made.tensors)
+        write_parquet(curves(p.variants, done), target / "curves.parquet")
+        write_parquet(pl.DataFrame([trainer.counts]), target / "examples.parquet")
+        write_parquet(level_counts(trainer.levels), target / "levels.parquet")
+
+
+def level_counts(levels: dict[str, tuple[int, int]]) -> pl.DataFrame:
+    """level, texts, classified: how many different texts of each level there are, and how many of them are classified."""
+    rows = [(level, *counts) for level, counts in levels.items()]
+    return pl.DataFrame(rows, {"level": pl.String, "texts": pl.Int32, "classified": pl.Int32}, orient="row")
 
 
 def curves(variants: Sequence[Variant], done: dict[str, Run]) -> pl.DataFrame:

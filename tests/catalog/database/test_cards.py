@@ -26,14 +26,6 @@ HEADS = "stages/demo_heads/README.md"
         (HEADS, "datasets: [demo_sums]", "datasets: [demo_sum]", "datasets names 'demo_sum'"),
         (HEADS, "datasets: [demo_sums]", "datasets: [1]", "datasets must be a list of texts"),
         (HEADS, "arxiv: ", "arxive: ", "the key paper.arxiv is missing"),
-        (HEADS, "reported: base_acc", "reported: acc", r"claims\[solves-task\].reported is 'acc'"),
-        (HEADS, "id: base_acc", "id: top_drop", "reported has the id 'top_drop' twice"),
-        (HEADS, "id: late-layers", "id: few-heads", "claims has the id 'few-heads' twice"),
-        (HEADS, "metric: share", "metric: shear", r"claims\[late-layers\].metric is 'shear'"),
-        (HEADS, "trust: paper,", "trust: rumour,", r"reported\[base_acc\].trust is 'rumour'"),
-        (HEADS, "value: 0.9", "value: high", r"reported\[base_acc\].value is 'high'"),
-        (HEADS, "baseline: SELECT 0.1", "baseline: ''", r"claims\[solves-task\].baseline is empty"),
-        (HEADS, "layer: Layer, from 0.", "layer: 0", "tables.heads.columns.layer must be a text"),
         (HEADS, "---\nname", "name", "must begin with YAML front matter"),
         (DATA, "source: generated", "source: found", "source must be authored, generated or"),
         (DATA, "system: demo_heads", "system: demo", "system 'demo' has no card"),
@@ -46,6 +38,22 @@ def test_a_wrong_card_is_named_with_its_key(demo_root, path, old, new, said):
     with pytest.raises(CatalogError, match=said) as error:
         cards.load_all(demo_root)
     assert str(error.value).startswith(path)
+
+
+def test_a_byte_order_mark_is_no_fault_and_another_encoding_is_named(demo_root):
+    path = demo_root / HEADS
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert cards.systems(demo_root)[0]["name"] == "demo_heads"
+    path.write_bytes(path.read_text(encoding="utf-8-sig").replace("A demo model", "Caf\xe9").encode("latin-1", "replace") + b"\xe9")
+    with pytest.raises(CatalogError, match="is not UTF-8"):
+        cards.systems(demo_root)
+
+
+def test_two_systems_cannot_declare_one_metric(demo_root):
+    shutil.copy(demo_root / "stages/demo_text/metrics.yaml", demo_root / "stages/demo_heads/metrics.yaml")
+    demo_project.change(demo_root, "stages/demo_heads/claims.yaml", "metric: accuracy_drop_rel", "metric: accuracy")
+    with pytest.raises(CatalogError, match="both declare letter_rate"):
+        cards.systems(demo_root)
 
 
 def test_a_system_cannot_take_a_name_of_sql(demo_root):

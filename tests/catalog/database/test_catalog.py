@@ -39,7 +39,9 @@ def test_large_own_tables_give_the_same_bytes_too(demo_root):
     text = pl.Series([f"text {i * 7919 % n}" for i in range(n)])
     flags = pl.Series([None if i % 3 == 0 else i % 2 == 0 for i in range(n)])
     df = pl.DataFrame({"i": range(n), "text": text, "flag": flags, "value": [i / 7 for i in range(n)]})
-    results.write_table(df, "demo_text", "small", "big", ["i"], root=demo_root)
+    columns = "i: {int: Number.}, text: {string: Text.}, flag: {bool: Flag.}, value: {float: Value.}"
+    io.write_text(f"big: {{description: Big., key: [i], columns: {{{columns}}}}}\n", demo_root / "stages/demo_text/tables.yaml")
+    results.write_tables({"big": df}, "demo_text", "small", root=demo_root)
     assert db.build(demo_root).read_bytes() == db.build(demo_root).read_bytes()
     with contextlib.closing(db.connect(demo_root / db.FILE)) as con:
         assert con.execute("SELECT count(*), count(flag), sum(i) FROM demo_text.big").fetchone() == (
@@ -106,7 +108,7 @@ def test_the_leaf_is_light(demo_root):
         "import sys\n"
         "from pathlib import Path\n"
         "from stages import build_catalog\n"
-        "from catalog import check, db, readme\n"
+        "from catalog.database import check, db, readme\n"
         "db.build(Path(sys.argv[1]))\n"
         "heavy = {'torch', 'transformers', 'sdmetrics', 'streamlit', 'pandas', 'dvc'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)\n"
@@ -123,7 +125,11 @@ def test_the_leaf_is_light(demo_root):
             "no Parquet",
             "reports/demo_heads/small/results.parquet cannot be read",
         ),
-        ("reports/demo_heads/small/heads.parquet", "no Parquet", "Table heads of demo_heads cannot be read"),
+        (
+            "reports/demo_heads/small/tables/heads.parquet",
+            "no Parquet",
+            "reports/demo_heads/small/tables/heads.parquet does not fit stages/demo_heads/tables.yaml",
+        ),
         ("reports/demo_heads/small/run.json", "{", "run.json is not valid JSON"),
         ("reports/demo_heads/small/run.json", '{"started": "noon"}', "Table runs cannot be filled"),
         ("reports/demo_heads/small/plots/head_drops.json", "[", "head_drops.json is not valid JSON"),
@@ -220,11 +226,16 @@ def test_every_named_query_runs_and_says_something(con):
     assert [name for name, found in rows.items() if not found] == []
     assert rows["failed_claims"][0][:3] == ("demo_heads", "full", "few-heads")
     assert rows["claims_by_system"] == [
-        ("demo_heads", "full", 0, 2, 1),
-        ("demo_heads", "small", 2, 0, 1),
-        ("demo_text", "small", 1, 0, 0),
+        ("demo_heads", "full", "paper", 0, 1, 1, 0),
+        ("demo_heads", "small", "paper", 1, 0, 1, 0),
+        ("demo_text", "small", "paper", 1, 0, 0, 0),
+        ("demo_heads", "full", "project", 0, 0, 0, 1),
+        ("demo_heads", "small", "project", 0, 0, 0, 1),
     ]
-    assert [row[-1] for row in rows["beats_baseline"]] == [True, True, True, True, True]
+    assert [row[:4] for row in rows["undecided_claims"]] == [
+        ("demo_heads", profile, "solves-task", "at least 85 % of the answers are right") for profile in ("full", "small")
+    ]
+    assert [row[-1] for row in rows["beats_comparator"]] == [True, True, True, True, True]
     assert rows["scales"][0] == (
         "demo_heads",
         "head_ablation",
@@ -241,7 +252,6 @@ def test_every_named_query_runs_and_says_something(con):
 def test_check_finds_what_is_missing(demo_root):
     io.write_text("small: {a: 1}\n", demo_root / "stages/demo_more/params.yaml")
     shutil.rmtree(demo_root / "reports/demo_text")
-    demo_project.change(demo_root, HEADS, "      head: Head, from 0.\n", "")
     demo_project.change(demo_root, "stages/demo_heads/queries.sql", "demo_heads.heads", "demo_heads.tails")
     with contextlib.closing(db.connect(db.build(demo_root))) as con:
         found = check.problems(con, demo_root)
@@ -249,7 +259,6 @@ def test_check_finds_what_is_missing(demo_root):
         "demo_more has parameters but no card",
         "demo_text has no results",
         "The query demo_worst_heads does not run, correct it",
-        "Column head of demo_heads.heads is not described",
     ]
 
 
@@ -260,17 +269,19 @@ def test_check_and_summary_on_the_command_line(demo_catalog, demo_root, monkeypa
     run(summary.main, [])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("The catalog holds 2 systems")
-    assert lines[1].split() == ["system", "profile", "main", "claim", "reported", "ours", "baseline", "holds"]
+    assert lines[1].split() == ["system", "profile", "main", "claim", "reported", "ours", "against", "verdict"]
     assert lines[3].split() == [
         "demo_heads",
         "small",
         *"Removing few heads costs most of the accuracy.".split(),
         "0.5",
-        "0.45",
-        "0.02",
-        "yes",
+        *"0.45 [0.4, 0.5]".split(),
+        *"0.02 (random heads)".split(),
+        "holds",
     ]
-    assert lines[-1] == "3 of 5 claims tested hold here. To look at everything: make app"
+    assert lines[-1] == (
+        "Of 5 claims of the papers 2 hold, 1 fail, 2 are undecided; of 2 checks of ours 0 hold. To look at everything: make app"
+    )
     io.write_text("small: {a: 1}\n", demo_root / "stages/demo_more/params.yaml")
     with pytest.raises(SystemExit) as error:
         run(check.main, [])

@@ -136,27 +136,14 @@ def test_bad_rows_are_refused_and_nothing_is_written(tmp_path, rows, said):
 
 
 def test_every_metric_is_declared_in_full():
-    for name, entry in results.metrics().items():
+    systems = [path.parent.name for path in params.ROOT.glob("stages/*/metrics.yaml")]
+    assert systems
+    for name, entry in {name: entry for system in systems for name, entry in results.metrics(system).items()}.items():
         assert results.NAME.match(name)
         assert set(entry) == {"display_name", "description", "unit", "lower_is_better", "range"}, name
         assert entry["lower_is_better"] in (True, False, None)
         low, high = entry["range"]
         assert low is None or high is None or low < high
-
-
-def test_own_tables_need_a_whole_order(tmp_path):
-    df = pl.DataFrame({"layer": [1, 0, 0], "head": [0, 1, 0]})
-    results.write_table(df, "demo", "small", "heads", ["layer", "head"], root=tmp_path)
-    assert pl.read_parquet(tmp_path / "reports/demo/small/heads.parquet").rows() == [(0, 0), (0, 1), (1, 0)]
-    for name, frame, sort_by in (
-        ("heads", df, ["layer"]),
-        ("heads", df, []),
-        ("results", df, ["layer", "head"]),
-        ("No Heads", df, ["layer", "head"]),
-        ("heads", df.with_columns(profile=pl.lit("small")), ["layer", "head"]),
-    ):
-        with pytest.raises(CatalogError):
-            results.write_table(frame, "demo", "small", name, sort_by, root=tmp_path)
 
 
 def test_reports_stay_in_their_folder(tmp_path):
@@ -175,14 +162,15 @@ def test_a_recorded_run_stays_until_the_results_change(tmp_path):
     with pytest.raises(CatalogError, match="call write_results before"):
         results.write_run("demo", "small", {}, root=tmp_path)
     results.write_results([accuracy(0.5)], "demo", "small", root=tmp_path)
-    results.write_table(pl.DataFrame({"a": [1]}), "demo", "small", "own", ["a"], root=tmp_path)
+    io.write_text("own: {description: Own., key: [a], columns: {a: {int: A.}}}\n", tmp_path / "stages/demo/tables.yaml")
+    results.write_tables({"own": pl.DataFrame({"a": [1]})}, "demo", "small", root=tmp_path)
     results.write_run("demo", "small", {"seconds": 1.5, "tokens_per_second": 10}, root=tmp_path)
     run = io.read_json(path)
     assert (run["seconds"], run["tokens_per_second"], run["device"]) == (1.5, 10, "cpu")
     assert run["versions"]["polars"] == pl.__version__ and run["cpu"] and len(run["started"]) == 19
     results.write_run("demo", "small", {"seconds": 99}, root=tmp_path)
     assert io.read_json(path)["seconds"] == 1.5
-    results.write_table(pl.DataFrame({"a": [2]}), "demo", "small", "own", ["a"], root=tmp_path)
+    results.write_tables({"own": pl.DataFrame({"a": [2]})}, "demo", "small", root=tmp_path)
     results.write_run("demo", "small", {"seconds": 99}, root=tmp_path)
     assert io.read_json(path)["seconds"] == 99
     results.write_results([accuracy(0.25)], "demo", "small", root=tmp_path)

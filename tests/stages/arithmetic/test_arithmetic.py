@@ -6,15 +6,19 @@ import polars as pl
 import pytest
 import torch
 from tiny import tiny
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
+from catalog.base.errors import CatalogError
 from catalog.base.params import profile_params
 from catalog.inside.anatomy import forest, next_logprobs, view
 from catalog.inside.attribution import Lens, lens, output_value, predicted, trace
 from catalog.inside.interventions import keep_neurons, scale_heads, scale_neurons
-from stages.arithmetic import dataset, evaluate, method
+from stages.arithmetic import dataset, method
 from stages.arithmetic.chain import chain
-from stages.arithmetic.edit import head_effects, worked_examples
+from stages.arithmetic.measure import head_effects, memorise, tokenised, worked_examples
 from stages.arithmetic.settings import Params, Row
+from stages.arithmetic.train import Bench
 
 SMALL = profile_params(Params, "arithmetic", "small")
 
@@ -106,6 +110,47 @@ def test_worked_examples_avoid_the_problems():
     assert sorted(text.splitlines()) == ["Q: What is 1 plus 2? A: 3", "Q: What is 3 plus 4? A: 7", "Q: What is 5 plus 6? A: 11"]
 
 
+# --- tokens --------------------------------------------------------------------------------------------------------------------
+
+
+SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
+
+
+@pytest.fixture
+def llama_tokenizer():
+    """As Llama's: a space before every text, digits one by one."""
+    tokens = ["<s>", "<0x0A>", SPACE, *"0123456789+-=", f"{SPACE}-", "=-"]
+    raw = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, [(SPACE, "-"), ("=", "-")], byte_fallback=True))
+    raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
+    raw.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>")
+
+
+def rows(*cells):
+    return pl.DataFrame([dataset._row("study", "symbols", op, 2, a, b) for op, a, b in cells])
+
+
+def test_llamas_answers_are_told_apart_by_their_first_digit(llama_tokenizer):
+    found = tokenised(llama_tokenizer, Row("m", 0, "symbols", 2, "symbols", ("+",), ()), rows(("+", 12, 13), ("+", 35, 37)), 0)
+    names = [llama_tokenizer.convert_ids_to_tokens(ids) for ids in found["answers"].to_list()]
+    assert names == [["2", "5"], ["7", "2"]]
+    assert llama_tokenizer.convert_ids_to_tokens(found["ids"][0].to_list()) == ["<s>", SPACE, *"12+13="]
+
+
+def test_what_is_trained_on_is_what_is_tested(llama_tokenizer):
+    bench = Bench.__new__(Bench)  # without a model
+    bench.tokenizer = llama_tokenizer
+    pairs = bench.tokens(rows(("+", 12, 13), ("-", 12, 37)))
+    names = [tuple(llama_tokenizer.convert_ids_to_tokens(ids) for ids in pair) for pair in pairs]
+    assert names == [(["<s>", SPACE, *"12+13="], ["2", "5"]), (["<s>", SPACE, *"12-37="], ["-", "2", "5"])]
+
+
+def test_tokens_of_several_digits_have_no_digits_to_memorise():
+    problem = rows(("+", 12, 13)).with_columns(ids=pl.Series([[1, 2]]), answers=pl.Series([[25]]))
+    with pytest.raises(CatalogError, match="m has tokens of several digits"):
+        memorise(None, problem, Row("m", 0, "symbols", 2, "symbols", ("+",), ("memorise",)), {})
+
+
 # --- figures of the paper, by hand ---------------------------------------------------------------------------------------------
 
 
@@ -116,7 +161,7 @@ def test_relative_drop_by_hand():
 
 def test_sizes_by_hand():
     assert 15 * 11008 == 165120 and 16 * 11008 == 176128
-    assert round(SMALL.edit.deep_from * 32) == 17 and round(SMALL.edit.hidden_until * 32) == 16
+    assert round(SMALL.measure.deep_from * 32) == 17 and round(SMALL.measure.hidden_until * 32) == 16
 
 
 def test_more_than_m():
@@ -266,67 +311,7 @@ def test_the_upper_layers_alone_give_the_loss_of_the_whole_model(v):
     assert torch.equal(answer_loss(v.model, tensors_of(pack(examples, 0))), whole)
 
 
-# --- tables ------------------------------------------------------------------------------------------------------------------
-
-
-def test_verify_table_by_hand():
-    rows = pl.DataFrame(
-        {
-            "model": "m",
-            "operation": "+",
-            "case": ["1+2", "3+4", "1+2", "3+4"],
-            "size": 10,
-            "protocol": "mask",
-            "control": [False, False, True, True],
-            "correct": [False, True, True, True],
-            "coef_drop": [None] * 4,
-        },
-        schema_overrides={"coef_drop": pl.Float64},
-    )
-    found = evaluate.verify(rows).filter(pl.col("operation") == "+").row(0, named=True)
-    assert (found["cases"], found["rel"], found["random_rel"]) == (2, 0.5, 0.0)
-
-
-def test_lora_sets_by_hand():
-    rows = pl.DataFrame(
-        {
-            "model": "m",
-            "set": "lora",
-            "lora_layer": 2,
-            "rate": 0.1,
-            "case": 0,
-            "rank": [1, 2, 11, 60],
-            "layer": 5,
-            "index": [1, 2, 3, 4],
-            "coef_base": [2.0, -2.0, 4.0, 100.0],
-            "coef_tuned": [3.0, -3.0, 2.0, 0.0],
-        }
-    )
-    found = dict(evaluate.lora_sets(rows).select("size", "increase").iter_rows())
-    assert found == {10: pytest.approx(0.5), 20: pytest.approx(0.0), 30: pytest.approx(0.0), 50: pytest.approx(0.0)}
-
-
-def test_prune_table_by_hand():
-    rows = [
-        (variant, layer, correct)
-        for variant, layer, right in [
-            ("base", None, 1),
-            ("lora", 8, 3),
-            ("lora", 2, 0),
-            ("pruned", None, 0),
-            ("pruned", 8, 2),
-            ("random-pruned", None, 0),
-            ("random-pruned", 8, 1),
-        ]
-        for correct in [True] * right + [False] * (4 - right)
-    ]
-    table = pl.DataFrame(rows, schema=["variant", "layer", "correct"], orient="row").with_columns(model=pl.lit("m"))
-    found = evaluate.prune_table(table, {"kept": [[9, 1], [9, 2]], "total": 40, "lora_layer": 8}, "m")
-    assert found.select("variant", "neurons_kept", "share", "acc_before", "acc_after").rows() == [
-        ("whole", 40, 1.0, 0.25, 0.75),
-        ("pruned", 2, 0.05, 0.0, 0.5),
-        ("random-pruned", 2, 0.05, 0.0, 0.25),
-    ]
+# --- pictures --------------------------------------------------------------------------------------------------------------
 
 
 def test_lens_reads_what_the_model_predicts(v):

@@ -1,7 +1,9 @@
 """The simplifier of simdoc on tiny random models: losses by hand, both kinds of models, training and writing."""
 
 import dataclasses
+from collections import Counter
 
+import graded_tables
 import polars as pl
 import pytest
 import torch
@@ -13,7 +15,7 @@ from catalog.training.adapters import lora
 from catalog.training.losses import label_log_probs
 from catalog.training.tail import lower_once
 from catalog.training.train import train
-from stages.simdoc import decode, generate, simplify
+from stages.simdoc import decode, measure, simplify
 from stages.simdoc import train as stage
 from stages.simdoc.settings import Variant
 from stages.simdoc.simplify import READ, SAMPLE, SIMPLIFY, Triple
@@ -48,14 +50,15 @@ def test_prefixes_are_the_papers_unless_the_level_is_named():
 
 def test_examples_learn_the_answer_and_its_end_alone():
     tokenizer = words_tokenizer()
-    examples, counts = simplify.encode(tokenizer, TRIPLES, P, False)
+    examples, counts = simplify.encode(tokenizer, TRIPLES[:2], P, False)
     first = examples[0]
     learnt = [label for label in first["simplify_labels"] if label != -100]
     assert tokenizer.decode(learnt[:-1]) == "the cat sat ." and learnt[-1] == tokenizer.eos_token_id
     assert tokenizer.decode([label for label in first["classify_labels"] if label != -100][:-1]) == "easy"
     assert tokenizer.decode([label for label in first["source_labels"] if label != -100][:-1]) == "hard"
-    assert "source_input_ids" not in examples[2] and "classify_input_ids" in examples[2]  # its complex text was read in the second
-    assert counts["triples"] == 3 and counts["classified"] == 5 and counts["tokens_cut"] == counts["triples_cut"] == 0
+    assert counts["triples"] == 2 and counts["classified"] == 4 and counts["tokens_cut"] == counts["triples_cut"] == 0
+    twice, _ = simplify.encode(tokenizer, [TRIPLES[0], TRIPLES[0]], P, False)
+    assert "source_input_ids" in twice[0] and set(twice[1]) == {"simplify_input_ids", "simplify_labels"}  # each text once
     plain = simplify.encode(tokenizer, TRIPLES, dataclasses.replace(P, read_sources=False), False)[0]
     assert not any("source_input_ids" in example for example in plain)
     side, _ = simplify.encode(words_tokenizer("t5"), TRIPLES[:1], P, True)
@@ -109,15 +112,50 @@ def test_a_chat_template_is_used_with_an_empty_system_message():
     assert seen[1][0] == [{"role": "system", "content": ""}, {"role": "user", "content": "a"}]
 
 
-def test_only_every_third_text_is_classified_if_told_so():
-    tokenizer = words_tokenizer()
-    examples, counts = simplify.encode(tokenizer, TRIPLES, dataclasses.replace(P, read_every=3), False)
-    # texts in order: y1, x1, y2, x2, y3; the first and the fourth are learnt
-    assert counts["classified"] == 2 and [sorted(key for key in e if "labels" in key) for e in examples] == [
-        ["classify_labels", "simplify_labels"],
-        ["simplify_labels", "source_labels"],
-        ["simplify_labels"],
-    ]
+def levels_learnt(tokenizer, examples):
+    """level -> texts whose level an example of `encode` answers with."""
+    answers = [example[name] for example in examples for name in ("classify_labels", "source_labels") if name in example]
+    return Counter(tokenizer.decode([label for label in labels if label != -100][:-1]) for labels in answers)
+
+
+@pytest.mark.parametrize("read_every", [1, 2, 3, 4])
+def test_every_level_is_learnt_equally_often_on_the_tables_of_the_data_stage(read_every):
+    pairs = graded_tables.tables()["pairs"].filter(split="train")
+    found = simplify.triples(stage.of_kinds(pairs, graded_tables.DATA.pairs), "paragraph")
+    p = dataclasses.replace(P, read_every=read_every, name_level=False)
+    chosen, levels = simplify.classified(found, p, 0)
+    assert set(levels) == {"advanced", "intermediate", "elementary"} and len(pairs) == 80
+    each = -(-148 // read_every)  # paragraphs of the 40 texts on each level
+    assert set(levels.values()) == {(148, each)}
+    drawn = Counter(found[i].level if part == "classify" else found[i].complex_level for i, part in chosen)
+    assert drawn == dict.fromkeys(levels, each)
+    assert len({found[i].id for i, _ in chosen}) >= 36  # not a few documents alone, of 40
+    assert simplify.classified(found, p, 0) == (chosen, levels)
+    assert read_every == 1 or simplify.classified(found, p, 1)[0] != chosen
+
+
+@pytest.mark.parametrize(("read_every", "each"), [(1, 5), (2, 3), (3, 2), (4, 2)])
+def test_levels_with_unequal_numbers_of_documents_are_learnt_equally_often(read_every, each):
+    words = "the big cat sat on a mat . it ran and fell the dog rain".split()
+    pairs = [(f"t{i}", words[i], words[i + 1], "hard", "easy") for i in range(5)]
+    pairs += [(f"u{i}", words[i % 3] + " mat", words[i] + " ran", "middle", "easy") for i in range(9)]
+    frame = pl.DataFrame(pairs, ["id", "source", "target", "source_level", "target_level"], orient="row")
+    found, tokenizer = simplify.triples(frame, "paragraph"), words_tokenizer()
+    p = dataclasses.replace(P, read_every=read_every)
+    examples, counts = simplify.encode(tokenizer, found, p, False, 3)
+    # different texts: 5 hard, 14 easy, 3 middle; the rarest decides
+    _, levels = simplify.classified(found, p, 3)
+    rarest = -(-3 // read_every)
+    assert levels == {"easy": (14, rarest), "hard": (5, rarest), "middle": (3, rarest)}
+    assert levels_learnt(tokenizer, examples) == dict.fromkeys(levels, rarest) and counts["classified"] == 3 * rarest
+    hard = [triple for triple in found if triple.complex_level == "hard"]
+    some = levels_learnt(tokenizer, simplify.encode(tokenizer, hard, p, False, 3)[0])
+    assert some == {"hard": each, "easy": each}
+
+
+def test_a_run_that_would_classify_no_text_is_refused():
+    with pytest.raises(CatalogError, match="read_every is 0 but must be 1"):
+        stage.check(dataclasses.replace(P, read_every=0))
 
 
 # --- losses -----------------------------------------------------------------------------------------------------------------------------
@@ -293,7 +331,7 @@ def test_answers_that_reach_the_limit_are_unfinished(monkeypatch):
 
 def test_the_best_candidate_is_the_most_coherent_and_the_first_of_equals():
     known = {"a": 0.2, "b": 0.9, "c": 0.9, "one": None, "d": 0.1}
-    choice, scores = generate.best(
+    choice, scores = measure.best(
         [["a", "b", "c"], ["one", "d", "d"], ["one", "one", "one"]], lambda texts: [known[text] for text in texts]
     )
     assert choice == [1, 1, 0] and scores == [[0.2, 0.9, 0.9], [None, 0.1, 0.1], [None, None, None]]
@@ -302,19 +340,19 @@ def test_the_best_candidate_is_the_most_coherent_and_the_first_of_equals():
 def test_shots_fit_their_length():
     tokenizer = words_tokenizer()
     frame = pl.DataFrame({"source": ["the cat sat\n\nthe dog ran"], "target": ["cat sat\n\ndog ran"]})
-    assert generate.shots(frame, "paragraph", tokenizer, 1, 100, 0) == [("the cat sat", "cat sat"), ("the dog ran", "dog ran")]
-    assert generate.shots(frame, "paragraph", tokenizer, 1, 7, 0) == [("the cat sat", "cat sat")]
+    assert measure.shots(frame, "paragraph", tokenizer, 1, 100, 0) == [("the cat sat", "cat sat"), ("the dog ran", "dog ran")]
+    assert measure.shots(frame, "paragraph", tokenizer, 1, 7, 0) == [("the cat sat", "cat sat")]
     with pytest.raises(CatalogError, match="No piece"):
-        generate.shots(frame, "paragraph", tokenizer, 1, 2, 0)
+        measure.shots(frame, "paragraph", tokenizer, 1, 2, 0)
 
 
 def test_prompts_of_the_three_settings():
     tokenizer = words_tokenizer()
-    p = dataclasses.replace(SMALL.generate, instruction="on the {level} : ")
-    zero, few, tuned = (next(s for s in p.systems if s.setting == setting) for setting in generate.SETTINGS)
+    p = dataclasses.replace(SMALL.measure, instruction="on the {level} : ")
+    zero, few, tuned = (next(s for s in p.systems if s.setting == setting) for setting in measure.SETTINGS)
 
     def text(system, shown=()):
-        ids, cut = generate.asking(system, p, P, tokenizer, False, "easy", shown)("the cat sat")
+        ids, cut = measure.asking(system, p, P, tokenizer, False, "easy", shown)("the cat sat")
         assert cut == 0
         return tokenizer.decode(ids)
 
@@ -327,7 +365,7 @@ def test_prompts_of_the_three_settings():
 def test_levels_are_read_by_the_sum_over_pieces(make, kind):
     model, tokenizer, seq2seq = make(), words_tokenizer(kind), kind == "t5"
     documents = pl.DataFrame({"id": ["a", "b"], "level": ["hard", "easy"], "text": ["the cat sat\n\nit ran", "the dog ran"]})
-    found = generate.read_levels(model, tokenizer, documents, P, ("hard", "easy"), "own")
+    found = measure.read_levels(model, tokenizer, documents, P, ("hard", "easy"), "own")
     assert found.columns == ["reader", "id", "level", "label", "log_prob"] and found.height == 4
 
     def alone(text, label):
@@ -343,18 +381,18 @@ def test_levels_are_read_by_the_sum_over_pieces(make, kind):
 
 
 def test_systems_that_cannot_write_are_refused():
-    p, pairs = SMALL.generate, SMALL.data.pairs
-    generate.check(p, SMALL.train, pairs)
+    p, pairs = SMALL.measure, SMALL.data.pairs
+    measure.check(p, SMALL.train, pairs)
     first = p.systems[0]
     for change, match in [
         ({"setting": "tuned"}, "the setting is"),
         ({"variant": "multi-task"}, "fine-tuned alone has a variant"),
         ({"setting": "fine-tuned", "variant": "none such"}, "does not have"),
-        ({"pairs": ("a->b",)}, "data.pairs does not have"),
+        ({"pairs": (("a", "b"),)}, "wants the pair a to b, which data.pairs does not have"),
         ({"name": "identity"}, "is taken"),
         ({"name": p.systems[1].name}, "is taken"),
     ]:
         with pytest.raises(CatalogError, match=match):
-            generate.check(dataclasses.replace(p, systems=(dataclasses.replace(first, **change), *p.systems[1:])), SMALL.train, pairs)
-    with pytest.raises(CatalogError, match="generate.readers names 'x'"):
-        generate.check(dataclasses.replace(p, readers=("x",)), SMALL.train, pairs)
+            measure.check(dataclasses.replace(p, systems=(dataclasses.replace(first, **change), *p.systems[1:])), SMALL.train, pairs)
+    with pytest.raises(CatalogError, match="measure.readers names 'x'"):
+        measure.check(dataclasses.replace(p, readers=("x",)), SMALL.train, pairs)

@@ -173,7 +173,7 @@ def test_cochrane_keeps_the_published_splits_and_no_text_in_two(tmp_path):
     corpus = corpora.load("cochrane", tmp_path)
     assert corpus.splits == {"10.1/a": "train", "10.1/v": "validation", "10.1/t": "test"}
     assert notes(corpus, "duplicate") == [("10.1/b", "a text of 10.1/t as well; left out")]
-    p = Data(**{**vars(DATA), "levels": ("complex", "simple"), "pairs": ("complex->simple",)})
+    p = Data(**{**vars(DATA), "levels": ("complex", "simple"), "pairs": (("complex", "simple"),)})
     assert dict(dataset.build(corpus, p, 0)["pairs"].select("id", "split").iter_rows()) == corpus.splits
     for ending in ("doi", "source", "target"):
         (tmp_path / f"train.{ending}").unlink()
@@ -212,6 +212,16 @@ def test_newsela_is_read_by_its_table_in_english_only(newsela):
     (newsela / "articles/owl.en.1.txt").unlink()
     with pytest.raises(CatalogError, match="names owl.en.1.txt"):
         corpora.load("newsela", newsela)
+
+
+def test_jsonl_takes_a_byte_order_mark_and_refuses_half_of_a_character(tmp_path):
+    path = write_lines(tmp_path / "own.jsonl", [pair("a"), pair("b", "Another long text \U0001f600.", "Small.")])
+    plain = corpora.load("jsonl", path).pairs
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert corpora.load("jsonl", path).pairs.equals(plain) and "\U0001f600" in plain["source"][1]
+    write_lines(path, [pair("a"), pair("b", "Cut \ud83d.", "Small.")])
+    with pytest.raises(CatalogError, match=r"Line 2 of own.jsonl has half of a character, \\ud83d"):
+        corpora.load("jsonl", path)
 
 
 def test_jsonl_takes_pairs_as_they_are_given(tmp_path):

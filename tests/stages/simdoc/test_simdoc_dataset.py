@@ -56,7 +56,7 @@ def test_tables_have_their_columns_pairs_and_counts(tmp_path, tables):
         ("intermediate", "elementary", 66),
     ]
     rows = [pair("a", "One two, three. Four?", "One."), *(pair(name, f"{name} one.", f"{name}.") for name in "bcd")]
-    p = Data(**{**vars(DATA), "levels": ("hard", "easy"), "pairs": ("hard->easy",)})
+    p = Data(**{**vars(DATA), "levels": ("hard", "easy"), "pairs": (("hard", "easy"),)})
     small = dataset.build(corpora.load("jsonl", write_lines(tmp_path / "own.jsonl", rows)), p, 0)["documents"]
     assert small.filter((pl.col("id") == "a") & (pl.col("level") == "hard")).select("words", "sentences").row(0) == (4, 2)
 
@@ -80,7 +80,7 @@ def test_documents_that_cannot_be_shuffled_are_left_out_and_noted(tmp_path):
         pair("none", "No words but these here.", "None."),
         pair("more", "A hard one. Then two. Then three.", "More."),
     ]
-    p = Data(**{**vars(DATA), "levels": ("hard", "easy"), "pairs": ("hard->easy",), "shuffles": 9})
+    p = Data(**{**vars(DATA), "levels": ("hard", "easy"), "pairs": (("hard", "easy"),), "shuffles": 9})
     tables = dataset.build(corpora.load("jsonl", write_lines(tmp_path / "own.jsonl", rows)), p, 0)
     assert tables["shuffled"].select("id", "level").unique(maintain_order=True).rows() == [("more", "hard"), ("same", "easy")]
     assert tables["shuffled"].height == 2 * 6  # the original and all five other orders of three sentences
@@ -105,9 +105,9 @@ def test_shuffles_of_a_document_depend_on_no_other():
     ("change", "message"),
     [
         ({"levels": ("advanced", "v4")}, "has no level 'v4'; its levels are advanced, elementary, intermediate"),
-        ({"pairs": ("elementary->advanced",)}, "has no pair elementary->advanced"),
-        ({"pairs": ("advanced to elementary",)}, "must be two of the levels"),
-        ({"levels": ("advanced", "elementary")}, "'intermediate->elementary' must be two of the levels advanced, elementary"),
+        ({"pairs": (("elementary", "advanced"),)}, "has no pair elementary to advanced"),
+        ({"pairs": (("advanced", "advanced"),)}, "advanced to advanced must be two different levels"),
+        ({"levels": ("advanced", "elementary")}, "intermediate to elementary must be two different levels of advanced, elementary"),
         ({"shuffles": 0}, "shuffles at least 1"),
     ],
 )
@@ -117,7 +117,7 @@ def test_parameters_that_do_not_fit_the_corpus_are_refused(graded, change, messa
 
 
 def test_levels_that_are_not_used_are_left_out_and_counted(graded):
-    p = Data(**{**vars(DATA), "levels": ("advanced", "elementary"), "pairs": ("advanced->elementary",)})
+    p = Data(**{**vars(DATA), "levels": ("advanced", "elementary"), "pairs": (("advanced", "elementary"),)})
     tables = dataset.build(graded, p, 0)
     assert tables["documents"]["level"].unique().sort().to_list() == ["advanced", "elementary"]
     assert tables["notes"].rows() == [("level not used", None, "66 documents of the level intermediate left out")]

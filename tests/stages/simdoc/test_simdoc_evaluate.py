@@ -11,11 +11,12 @@ from ruamel.yaml import YAML
 from catalog.base import io, params
 from catalog.base.errors import CatalogError
 from catalog.base.params import profile_params
-from stages.simdoc import baselines, corpora, dataset, evaluate, levels, resample, tables
+from stages.simdoc import baselines, corpora, dataset, evaluate, levels, resample, systems, tables
 from stages.simdoc.score import measure
 from stages.simdoc.settings import Params
 
 SMALL = profile_params(Params, "simdoc", "small")
+PAIR = {"source_level": "advanced", "target_level": "elementary"}
 FACTS = {"device": "cpu", "dtype": "float32", "seconds": 2.0, "tokens": 100, "peak_memory_mb": 7}
 SOURCES = [
     "The old museum opened in 1950. It attracts 1,000 visitors and sells tickets.",
@@ -125,6 +126,56 @@ def test_shuffle_wins_by_hand():
     assert won.tolist() == [1.5, 0.0] and made.tolist() == [2.0, 1.0]
 
 
+def scored(system, setting, dsari, draws):
+    """A system of two documents of which only D-SARI is known, the same in every draw but where ``draws`` says otherwise."""
+    nothing = {metric: float("nan") for metric in systems.COMPARED}
+    made = {metric: np.full(4, np.nan) for metric in systems.COMPARED} | {"dsari": np.array(draws, dtype=float)}
+    return systems.Scored(system, ("hard", "easy"), {"setting": setting}, {}, [{}, {}], nothing | {"dsari": dsari}, made)
+
+
+def test_differences_are_paired_and_the_best_rule_is_the_best_of_each_draw():
+    found = [
+        scored("identity", "trivial", 10, [10, 12, 8, 10]),
+        scored("first sentence", "trivial", 11, [9, 13, 12, 10]),
+        scored("middle", "trivial", 30, [30, 30, 30, 30]),  # no rule
+        scored("own", "fine-tuned", 12, [11, 14, 12, 11]),
+    ]
+    table = systems.differences(found, "middle")
+    own = {row["against"]: row for row in table.filter(system="own").iter_rows(named=True)}
+    assert set(own) == {"identity", "first sentence", "middle", "best rule"} and set(table["system"]) == {"own", "middle"}
+    # identity: 1, 2, 4, 1 above; best rule of each draw: 10, 13, 12, 10, so 1, 1, 0, 1 above
+    assert own["identity"]["difference"] == 2 and own["best rule"]["difference"] == 1
+    for against, gains in (("identity", [1, 2, 4, 1]), ("best rule", [1, 1, 0, 1])):
+        row = own[against]
+        assert (row["low"], row["high"]) == pytest.approx(tuple(np.quantile(gains, [0.025, 0.975])))
+        assert (row["low_two"], row["high_two"]) == pytest.approx(tuple(np.quantile(gains, [0.0125, 0.9875])))
+    assert own["best rule"]["low"] < own["identity"]["low"] and own["middle"]["high"] < 0
+    assert set(table["source_level"]) == {"hard"} and set(table["target_level"]) == {"easy"} and set(table["documents"]) == {2}
+
+
+def test_a_scorer_is_held_against_the_cosine_on_the_same_comparisons():
+    rows = [  # a: won by the score alone; b: won by the cosine alone; c, of two comparisons: both lost, then both tie
+        ("a", "x", 0, 1, 0.9, 0.1), ("a", "x", 1, 0, 0.2, 0.3),
+        ("b", "x", 0, 1, 0.1, 0.5), ("b", "x", 1, 0, 0.2, 0.3),
+        ("c", "x", 0, 1, 0.5, 0.5), ("c", "x", 1, 0, 0.6, 0.6), ("c", "x", 2, 0, 0.5, 0.5),
+        ("d", "x", 0, 1, 0.9, None), ("d", "x", 1, 0, 0.1, 0.2),  # without a cosine: not compared
+    ]  # fmt: skip
+    frame = pl.DataFrame(rows, ["id", "level", "version", "label", "score", "first_order"], orient="row")
+    found = tables._over_cosine(frame, "score", 200, 0)
+    assert found["over_cosine"] == 0 and -1 <= found["over_cosine_low"] < 0 < found["over_cosine_high"] <= 1
+    only = tables._over_cosine(frame.filter(pl.col("id").is_in(["a", "c"])), "score", 200, 0)
+    assert only["over_cosine"] == pytest.approx(1 / 3) and only["over_cosine_low"] == 0 and only["over_cosine_high"] == 1
+
+
+def test_a_reader_is_held_against_the_majority_on_the_same_documents():
+    truth, ids = np.array([0, 1, 0, 1]), ["a", "a", "b", "b"]
+    found = {"majority": (truth, np.zeros(4, dtype=int), ids), "own": (truth, np.array([0, 1, 1, 1]), ids)}
+    table, _ = tables.reading_tables(found, ("hard", "easy"), 100, 0)
+    own = {row["reader"]: row for row in table.iter_rows(named=True)}["own"]
+    # both of a are right, one of b: the majority has one of either
+    assert own["over_majority"] == pytest.approx(0.25) and (own["over_majority_low"], own["over_majority_high"]) == (0, 0.5)
+
+
 # --- the stage --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -132,7 +183,7 @@ def signals(frame, seed):
     """Scores as the stage before leaves them: the reference is itself, identity is its source."""
     rng = np.random.default_rng(seed)
     count = len(frame)
-    names = tables.SIGNALS
+    names = systems.SIGNALS
     made = frame.with_columns(**{name: pl.Series(rng.uniform(0.3, 0.7, count)) for name in names})
     same = pl.when(pl.col("system") == "reference").then(1.0).otherwise(pl.col("bert_f1"))
     return made.with_columns(bert_f1=same, bert_source=pl.when(pl.col("system") == "identity").then(1.0).otherwise(pl.col("bert_source")))
@@ -162,6 +213,9 @@ def written(pairs, documents):
 def published(tmp_path_factory):
     """Folder of the reports of an evaluation on the project's own documents."""
     root = tmp_path_factory.mktemp("project")
+    (root / "stages/simdoc").mkdir(parents=True)
+    for name in ("tables.yaml", "metrics.yaml"):
+        (root / "stages/simdoc" / name).write_bytes((params.ROOT / "stages/simdoc" / name).read_bytes())
     built = dataset.build(corpora.load("graded", None), dataclasses.replace(SMALL.data, pairs=SMALL.data.pairs[:2]), 0)
     test = built["pairs"].filter(pl.col("split") == "test")
     for name, frame in built.items():
@@ -181,6 +235,8 @@ def published(tmp_path_factory):
     judged = judged.with_columns(score=pl.col("label") * 0.2 + 0.4, first_order=pl.lit(0.5), second_order=-1.0 * pl.col("label"))
     import torch
 
+    from stages.simdoc import train
+
     for name in ("coherence", "simplifier"):
         io.write_safetensors({"w": torch.zeros(2)}, root / f"models/simdoc_{name}/small/model.safetensors")
     io.write_parquet(judged, root / "models/simdoc_coherence/small/scores.parquet")
@@ -188,6 +244,8 @@ def published(tmp_path_factory):
     io.write_parquet(curves, root / "models/simdoc_simplifier/small/curves.parquet")
     counts = {"triples": 446, "classified": 470, "tokens": 9, "tokens_cut": 0, "triples_cut": 0}
     io.write_parquet(pl.DataFrame([counts]), root / "models/simdoc_simplifier/small/examples.parquet")
+    learnt = train.level_counts({"elementary": (144, 72), "advanced": (144, 72), "intermediate": (144, 72)})
+    io.write_parquet(learnt, root / "models/simdoc_simplifier/small/levels.parquet")
     io.write_json({"runs": [FACTS], "coherence": {"seconds": 1.0}, "other": FACTS}, root / "models/simdoc_simplifier/small.run.json")
     given = dataclasses.replace(SMALL, evaluate=dataclasses.replace(SMALL.evaluate, draws=100))
     with pytest.MonkeyPatch.context() as patch:
@@ -202,69 +260,76 @@ def published(tmp_path_factory):
 
 
 def test_the_declared_tables_are_written(published):
-    card = YAML(typ="safe").load((params.ROOT / "stages/simdoc/README.md").read_text(encoding="utf-8").split("---\n")[1])
-    stored = {path.stem for path in published.glob("*.parquet")} - {"results"}
-    assert set(card["tables"]) == stored
-    for name, declared in card["tables"].items():
-        table = pl.read_parquet(published / f"{name}.parquet")
-        assert set(table.columns) == set(declared["columns"]), name
-        assert len(table), name
+    declared = YAML(typ="safe").load((params.ROOT / "stages/simdoc/tables.yaml").read_text(encoding="utf-8"))
+    assert set(declared) == {path.stem for path in (published / "tables").glob("*.parquet")}
+    for name, own in declared.items():
+        table = pl.read_parquet(published / f"tables/{name}.parquet")
+        assert table.columns == list(own["columns"]) and len(table), name
     for path in (published / "plots").glob("*.json"):
         assert json.loads(path.read_text())["title"], path.name
 
 
 def test_trivial_systems_stand_in_every_table_of_systems(published):
     for name in ("main", "operations", "documents"):
-        systems = set(pl.read_parquet(published / f"{name}.parquet")["system"])
+        systems = set(pl.read_parquet(published / f"tables/{name}.parquet")["system"])
         assert {"identity", "first 65 %", "compression", "sentence splitting", "intermediate", "reference", "multi-task"} <= systems, name
     results = pl.read_parquet(published / "results.parquet").filter(experiment="simplification")
     assert results["ci_low"].null_count() == 0 and set(results.filter(method="identity")["metric"]) == set(resample.METRICS)
 
 
 def test_the_ends_of_the_scale(published):
-    main = {
-        row["system"]: row
-        for row in pl.read_parquet(published / "main.parquet").filter(pair="advanced to elementary").iter_rows(named=True)
-    }
+    main = {row["system"]: row for row in pl.read_parquet(published / "tables/main.parquet").filter(**PAIR).iter_rows(named=True)}
     assert main["reference"]["dsari_robust"] == pytest.approx(100) and main["reference"]["dsari"] < 100
     assert main["identity"]["sari_add"] == main["identity"]["dsari_delete"] == 0 and main["identity"]["meaning"] == 1
     assert main["zero-shot"]["sari_f1"] == main["identity"]["sari_f1"] and main["identity"]["truncation_rate"] is None
     assert main["multi-task"]["truncation_rate"] == 0.25 and main["multi-task"]["unfinished"] == 0.25
     assert main["sentence splitting"]["fkgl"] < main["identity"]["fkgl"] and main["reference"]["paper_value"] is None
-    documents = pl.read_parquet(published / "documents.parquet").filter(system="multi-task", pair="advanced to elementary")
+    documents = pl.read_parquet(published / "tables/documents.parquet").filter(system="multi-task", **PAIR)
     assert documents["dsari"].mean() == pytest.approx(main["multi-task"]["dsari"]) and len(documents) == 16
 
 
 def test_differences_are_those_of_the_table_and_nothing_differs_from_itself(published):
-    main = {
-        row["system"]: row
-        for row in pl.read_parquet(published / "main.parquet").filter(pair="advanced to elementary").iter_rows(named=True)
-    }
-    found = pl.read_parquet(published / "differences.parquet").filter(pair="advanced to elementary")
+    main = {row["system"]: row for row in pl.read_parquet(published / "tables/main.parquet").filter(**PAIR).iter_rows(named=True)}
+    found = pl.read_parquet(published / "tables/differences.parquet").filter(**PAIR)
     one = found.filter(system="multi-task", against="first 65 %", metric="dsari").row(0, named=True)
     assert one["difference"] == pytest.approx(main["multi-task"]["dsari"] - main["first 65 %"]["dsari"])
     assert one["low"] <= one["difference"] <= one["high"]
     copy = found.filter(system="zero-shot", against="identity", metric="fkgl").row(0, named=True)
     assert (copy["difference"], copy["low"], copy["high"]) == (0, 0, 0)
-    assert found.filter(pl.col("system") == pl.col("against")).is_empty() and "reference" not in set(found["system"])
+    assert found.filter(pl.col("system") == pl.col("against")).is_empty()
+    assert set(found["system"]) == {"zero-shot", "multi-task", "simplify-only", "intermediate"}
+    # the person's intermediate version is held against every other system, too
+    human = found.filter(system="intermediate", against="first sentence", metric="dsari").row(0, named=True)
+    assert human["difference"] == pytest.approx(main["intermediate"]["dsari"] - main["first sentence"]["dsari"])
+    best = found.filter(against="best rule")
+    assert set(best["metric"]) == {"dsari"} and best.filter(system="zero-shot")["difference"].item() < 0  # it copies, as a rule does
+
+
+def test_results_name_cards_or_nothing_and_the_pair_is_a_split(published):
+    results = pl.read_parquet(published / "results.parquet")
+    assert set(results["dataset"]) == {"simdoc_pairs"} and set(results["model"]) == {None, "smollm2", "simdoc_coherence"}
+    assert set(results.filter(experiment="simplification")["split"]) == {"advanced to elementary", "advanced to intermediate"}
+    assert set(results.filter(pl.col("method").is_in(["identity", "majority", "chance", "first order"]))["model"]) == {None}
 
 
 def test_scorers_and_readers_beside_chance(published):
-    table = {row["scorer"]: row for row in pl.read_parquet(published / "coherence.parquet").iter_rows(named=True)}
+    table = {row["scorer"]: row for row in pl.read_parquet(published / "tables/coherence.parquet").iter_rows(named=True)}
     assert table["model"]["shuffle_accuracy"] == table["model"]["accuracy"] == 1 and table["first order"]["shuffle_accuracy"] == 0.5
     assert table["second order"]["shuffle_accuracy"] == 0 and table["second order"]["accuracy"] is None
-    assert table["model"]["documents"] == 48 and table["model"]["comparisons"] == 192
-    readers = {row["reader"]: row for row in pl.read_parquet(published / "readability.parquet").iter_rows(named=True)}
+    assert [table["model"][name] for name in ("documents", "texts", "comparisons")] == [48, 16, 192]
+    assert (table["model"]["over_cosine"], table["model"]["over_cosine_low"]) == (0.5, 0.5) and table["first order"]["over_cosine"] == 0
+    readers = {row["reader"]: row for row in pl.read_parquet(published / "tables/readability.parquet").iter_rows(named=True)}
     assert readers["own"]["accuracy"] == 1 and readers["majority"]["accuracy"] == pytest.approx(1 / 3)
     assert readers["FKGL thresholds"]["accuracy"] > 0.9  # the levels were made by this grade
     assert readers["majority"]["macro_f1"] == pytest.approx(1 / 6) and readers["own"]["accuracy_low"] == 1
+    assert readers["own"]["over_majority"] == pytest.approx(2 / 3) and readers["majority"]["over_majority_high"] == 0
 
 
 def test_data_are_counted(published):
-    table = pl.read_parquet(published / "data_summary.parquet")
+    table = pl.read_parquet(published / "tables/data_summary.parquet")
     assert table["documents"].sum() == 198 and table.filter(level="elementary", split="test")["documents"].item() == 16
     grades = table.filter(split="test").sort("fkgl", descending=True)["level"].to_list()
-    assert grades == ["advanced", "intermediate", "elementary"] and set(table["excluded"]) == {""}
+    assert grades == ["advanced", "intermediate", "elementary"] and table["excluded"].to_list() == [[]] * 9
 
 
 def test_the_evaluation_imports_no_torch():

@@ -9,8 +9,9 @@ import pytest
 from catalog.base.errors import CatalogError
 from stages.simdoc import analysis, readability, similarity
 from stages.simdoc.dsari import dsari, penalties
-from stages.simdoc.sari import sari
-from stages.simdoc.text import tokens_space
+from stages.simdoc.sari import ratio, sari, statistics
+from stages.simdoc.score import REFERENCE_SETTINGS
+from stages.simdoc.text import tokens_13a, tokens_single_spaces, tokens_space
 
 SOURCE = "the old house stood near the wide river . it was built by farmers ."
 OUTPUT = "the house was near the river . farmers built it ."
@@ -55,6 +56,18 @@ def test_sari_of_a_corpus_with_several_references_is_that_of_easse():
     assert (whole.f1, whole.p) == pytest.approx((33.1747, 29.1273), abs=5e-5)
     assert (whole.add, whole.keep, whole.delete_f1, whole.delete_p) == pytest.approx((6.25, 24.673, 68.601, 56.458), abs=5e-4)
     assert whole.f1 != pytest.approx(sum(one.f1 for one in each) / 2, abs=0.1)  # sums first, then the ratio
+
+
+def test_sari_with_precision_of_deletion_is_neither_easses_paper_version_nor_the_mean_of_documents():
+    whole, each = sari(*EASSE)
+    tokens = [[[tokens_13a(text) for text in texts] for texts in part] for part in ([EASSE[0], EASSE[1]], EASSE[2])]
+    sums = sum(statistics(*row) for row in zip(tokens[0][0], tokens[0][1], tokens[1])).astype(float)
+    precision, recall = (ratio(sums[..., 0], sums[..., place]).mean(axis=0) for place in (1, 2))
+    f1 = 200 * precision * recall / (precision + recall)
+    paper_version = (f1[0] + f1[1] + 100 * precision[2]) / 3  # precision and recall averaged over n before F1 is taken
+    assert whole.p == pytest.approx(29.1273, abs=5e-5) and abs(paper_version - whole.p) > 0.1
+    assert abs(sum(one.p for one in each) / 2 - whole.p) > 0.1  # Hugging Face: the mean of single texts
+    assert "neither EASSE's paper version nor that of Hugging Face's evaluate" in REFERENCE_SETTINGS["SARI"]
 
 
 def test_sari_takes_the_tokens_it_is_given():
@@ -150,6 +163,17 @@ def test_dsari_robust_counts_a_deletion_once():
     texts = (["a a a a a x"], ["a a a x"], [["a a a a x"]])
     wrong, right = dsari(*texts)[1][0].delete, dsari(*texts, form="robust")[1][0].delete
     assert right == pytest.approx(50) and wrong == pytest.approx(50 / 4)
+
+
+def test_dsari_takes_two_spaces_for_one_unless_told_to_cut_as_the_script_does():
+    texts = (["a  b c d"], ["a b e"], [["a b e f"]])
+    _, (own,) = dsari(*texts)
+    assert own.score == pytest.approx(61.9422, abs=1e-4) and own.source_words == 4  # as without the second space
+    _, (script,) = dsari(*texts, tokenise=tokens_single_spaces)
+    # The empty word is one more of the source and deleted rightly; "a b" is no bigram of the source any longer, so it is added rightly.
+    assert script.source_words == 5 and script.delete == pytest.approx(100)
+    assert script.keep == pytest.approx(25) and script.add > own.add  # of four orders only the words are kept
+    assert "the script: at every single space" in REFERENCE_SETTINGS["D-SARI released"]
 
 
 def test_dsari_forms_differ_in_their_sentences():

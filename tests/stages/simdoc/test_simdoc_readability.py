@@ -5,6 +5,8 @@ import pytest
 from catalog.base.errors import CatalogError
 from stages.simdoc import readability
 from stages.simdoc.readability import Counts
+from stages.simdoc.score import SETTINGS
+from stages.simdoc.text import tokens_13a
 
 
 def test_readability_formulas_by_hand():
@@ -16,6 +18,27 @@ def test_readability_formulas_by_hand():
     assert readability.smog(c) == pytest.approx(1.0430 * 45**0.5 + 3.1291)
     assert readability.coleman_liau(c) == pytest.approx(7.7)
     assert readability.ari(c) == pytest.approx(4.765)
+
+
+def test_punctuation_is_no_word_here_as_it_is_in_easse():
+    whole = "Yes, he did (well, almost)."
+    own, theirs = readability.counts(whole), tokens_13a(whole)
+    assert (own.sentences, own.words, len(theirs)) == (1, 5, 10)
+    # with ten "words" the grade of EASSE's kind would be 0.39 * 10 + 11.8 * 6 / 10 - 15.59
+    assert readability.fkgl(own) == pytest.approx(0.39 * 5 + 11.8 * 6 / 5 - 15.59)
+    assert "EASSE counts punctuation as words" in SETTINGS["readability"]
+
+
+def test_texts_in_other_letters_have_no_grade():
+    whole, each = readability.readability(["The cat sat on the mat.", "Кот сел. Он спит."])
+    assert each[1]["fkgl"] is None and each[1]["smog"] is None and whole["fkgl"] == each[0]["fkgl"] == pytest.approx(-1.45)
+
+
+def test_a_list_is_graded_alike_whatever_the_length_of_its_last_item():
+    items = ["Boil the rice", "Peel a carrot", "Chop an onion", "Fry all of it", "Salt it a bit"]
+    # 16 words of 19 syllables in 5 sentences; two words of a syllable each more
+    assert readability.counts("\n".join(items)) == readability.counts(". ".join(items) + ".")
+    assert readability.counts("\n".join(items) + " at last").sentences == readability.counts("\n".join(items)).sentences == 5
 
 
 def test_readability_of_a_simple_sentence():

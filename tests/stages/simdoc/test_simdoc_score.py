@@ -150,6 +150,40 @@ def test_measure_takes_empty_outputs(write):
     assert total["fkgl"] == rows[1]["fkgl"]
 
 
+def test_an_output_may_be_empty_or_in_other_letters_and_has_no_grade_then(capsys, write, tmp_path):
+    source = write("s.lines", SOURCES)
+    for name, content in [
+        ("o.lines", f"{OUTPUTS[0]}\n\n"),
+        ("p.lines", f"{OUTPUTS[0]}\n猫坐在垫子上。 它睡着了。\n"),
+        ("o.jsonl", f'{json.dumps({"text": OUTPUTS[0]})}\n{{"text": ""}}\n'),
+    ]:
+        path = tmp_path / name
+        path.write_text(content, encoding="utf-8")
+        rows = tmp_path / "rows.jsonl"
+        found = scored(capsys, "--source", source, "--output", path, "--documents", rows)
+        alone = score.measure(SOURCES[:1], OUTPUTS[:1])[0]
+        assert found["documents"] == 2 and found["systems"]["output"]["fkgl"] == pytest.approx(alone["fkgl"])
+        lines = [json.loads(line) for line in rows.read_text().splitlines()]
+        assert [lines[1][metric] for metric in ("fkgl", "smog", "sentence_length")] == [None] * 3 and lines[0]["fkgl"] is not None
+    empty = tmp_path / "o.txt"
+    empty.write_bytes(b"")
+    one = scored(capsys, "--source", write("s.txt", SOURCES[:1]), "--output", empty)
+    assert one["systems"]["output"]["compression"] == 0 and one["systems"]["output"]["fkgl"] is None
+
+
+def test_a_table_is_text_only_if_told_so(capsys, write):
+    files = ["--source", write("s.csv", SOURCES), "--output", write("o.csv", OUTPUTS)]
+    refused("is a table", *files)
+    assert scored(capsys, *files, "--form", "lines")["documents"] == 2
+
+
+def test_a_byte_order_mark_changes_nothing(capsys, write):
+    plain = [write("s.jsonl", SOURCES, ["a", "b"]), write("o.jsonl", OUTPUTS, ["a", "b"])]
+    marked = [write(f"m{name}.jsonl", texts, ["a", "b"], encoding="utf-8-sig") for name, texts in (("s", SOURCES), ("o", OUTPUTS))]
+    one, other = (scored(capsys, "--source", files[0], "--output", files[1]) for files in (plain, marked))
+    assert one == other
+
+
 def refused(match, *argv):
     with pytest.raises(CatalogError, match=match):
         score.main([*map(str, argv)])
@@ -168,8 +202,21 @@ def test_defective_files_are_refused(write, tmp_path):
         ("gap.lines", b"One.\n\nTwo.\n", "Document 2 of .*gap.lines is empty"),
         ("dots.jsonl", b'{"text": "One."}\n{"text": " ... "}', "Document 2 of .*dots.jsonl is empty"),
         ("empty.txt", b"", "empty.txt is empty"),
+        ("chinese.lines", "The cat sat.\n猫坐在垫子上。\n".encode(), "Document 2 of .*chinese.lines is not in Latin letters"),
+    ]:
+        path = tmp_path / name
+        path.write_bytes(content)
+        refused(match, "--source", path, "--output", good)
+        refused(match, "--source", good, "--output", good, "--reference", path)
+    for name, content, match in [
+        ("array.json", b'[{"text": "One."}, {"text": "Two."}]', "array.json is one JSON value; write JSON lines"),
+        ("array.txt", b'["One.", "Two."]\n', "array.txt is one JSON value; write JSON lines"),
+        ("pretty.jsonl", b'{\n "text": "One."\n}\n', "pretty.jsonl is one JSON value; write JSON lines"),
+        ("table.csv", b"id,text\n1,One.\n", "table.csv is a table; write its texts as JSON lines"),
+        ("table.TSV", b"id\ttext\n1\tOne.\n", "table.TSV is a table"),
+        ("cut.jsonl", b'{"text": "One \\ud83d"}\n', "Line 1 of .*cut.jsonl has half of a character"),
         ("binary.txt", b"\x00\x01", "binary"),
-        ("broken.jsonl", b'{"text": "One."}\n{"text": ', "Line 2 of .*broken.jsonl is no JSON object with a text"),
+        ("broken.jsonl", b'{"text": "One."}\n{"text": ', "Line 2 of .*broken.jsonl is no JSON; write one object a line"),
         ("number.jsonl", b'{"text": 1}\n', "Line 1 of .*number.jsonl is no JSON object with a text"),
         ("half.jsonl", b'{"text": "One."}\n{"id": 1, "text": "Two."}', "Line 2 of .*half.jsonl has an id and others have none"),
         ("twice.jsonl", b'{"id": "x", "text": "One."}\n{"id": "x", "text": "Two."}', "The id 'x' stands twice"),

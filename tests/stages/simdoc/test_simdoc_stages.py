@@ -10,7 +10,7 @@ from safetensors.torch import load
 from tiny_simdoc import SMALL, C, P
 from tiny_text import decoder, encoder, words_tokenizer
 
-from stages.simdoc import generate
+from stages.simdoc import measure
 from stages.simdoc import train as stage
 from stages.simdoc.settings import Variant
 
@@ -47,17 +47,17 @@ def project(tmp_path, monkeypatch):
     variants = (Variant("multi-task", 0.5, 0.0, "none", None), Variant("simplify-only", 0.0, 0.0, "none", None))
     variants += (Variant("reinforced", 0.5, 0.1, "reinforce", "multi-task"), Variant("constant", 0.5, 0.1, "constant", None))
     reinforce = dataclasses.replace(P.reinforce, rounds=2, documents=2, steps=2, max_new_tokens=4)
-    pairs_of = ("hard->easy", "hard->middle")
-    systems = tuple(dataclasses.replace(s, pairs=pairs_of[: len(s.pairs)], rerank=min(s.rerank, 2)) for s in SMALL.generate.systems)
+    pairs_of = (("hard", "easy"), ("hard", "middle"))
+    systems = tuple(dataclasses.replace(s, pairs=pairs_of[: len(s.pairs)], rerank=min(s.rerank, 2)) for s in SMALL.measure.systems)
     params = dataclasses.replace(
         SMALL,
         data=dataclasses.replace(SMALL.data, levels=("hard", "middle", "easy"), pairs=pairs_of),
         coherence=dataclasses.replace(C, epochs=2),
         train=dataclasses.replace(P, variants=variants, reinforce=reinforce),
-        generate=dataclasses.replace(SMALL.generate, systems=systems, max_new_tokens=4, shot_tokens=40),
+        measure=dataclasses.replace(SMALL.measure, systems=systems, max_new_tokens=4, shot_tokens=40),
         evaluate=dataclasses.replace(SMALL.evaluate, between="middle", draws=50),
     )
-    for module in (stage, generate):
+    for module in (stage, measure):
         monkeypatch.setattr(module, "ROOT", tmp_path)
         monkeypatch.setattr(module, "profile_params", lambda *_: params)
         monkeypatch.setattr(module, "load_encoder", lambda name: encoder())
@@ -94,7 +94,7 @@ def test_the_stages_write_the_same_bytes_twice_and_constant_learns_what_none_doe
     written = []
     for _ in range(2):
         stage.main("small")
-        generate.main("small")
+        measure.main("small")
         folders = ("models/simdoc_coherence/small", "models/simdoc_simplifier/small", "data/simdoc_outputs/small")
         written.append([files(root / name) for name in folders])
         for path in (root / ".checkpoints").rglob("done*"):
@@ -110,6 +110,8 @@ def test_the_stages_write_the_same_bytes_twice_and_constant_learns_what_none_doe
     assert curves.filter(variant="reinforced")["step"].to_list() == [1, 2, 3, 4]
     losses = {name: curves.filter(variant=name)["loss"].to_numpy() for name in ("constant", "multi-task")}
     assert ((losses["constant"] - losses["multi-task"]) > 0).all()
+    learnt = pl.read_parquet(root / "models/simdoc_simplifier/small/levels.parquet")
+    assert set(learnt["level"]) == {"hard", "middle", "easy"} and set(learnt["classified"]) == {min(learnt["texts"])}
     outputs = pl.read_parquet(root / "data/simdoc_outputs/small/outputs.parquet")
     assert {"identity", "first 65 %", "middle", "reference", "zero-shot", "few-shot", "multi-task rerank"} <= set(outputs["system"])
     reference = outputs.filter(system="reference")

@@ -3,7 +3,7 @@
 import pytest
 
 from catalog.base.errors import CatalogError
-from stages.simdoc import text
+from stages.simdoc import files, text
 
 SENTENCES = [
     (
@@ -20,6 +20,12 @@ SENTENCES = [
     ("1. Wash. 2. Eat the pie... or not. iPads cost more.", ["1. Wash.", "2. Eat the pie... or not.", "iPads cost more."]),
     ("A headline\nA first sentence. A second\n\none", ["A headline", "A first sentence.", "A second", "one"]),
     ("It went on,\nIvan said, and\non.", ["It went on, Ivan said, and on."]),
+    ("The day ended.The cat slept!A dog did not.", ["The day ended.", "The cat slept!", "A dog did not."]),  # white space forgotten
+    (
+        "See Example.Com, www.the.Times.uk and read.Me/now. Use Node.Js.",
+        ["See Example.Com, www.the.Times.uk and read.Me/now.", "Use Node.Js."],
+    ),
+    ("It is 3.Five vs.The rest, Inc.Tim and Inc.The end.", ["It is 3.Five vs.The rest, Inc.Tim and Inc.", "The end."]),
     ("", []),
     ("One", ["One"]),
 ]
@@ -47,6 +53,34 @@ def test_paragraphs_are_lines_unless_these_are_wrapped():
         "Last one",
     ]
     assert text.paragraphs("small\nletters here\nall of it a b c d e f") == ["small", "letters here", "all of it a b c d e f"]
+
+
+LISTS = [
+    ["Ann", "Bob", "Eve"],
+    ["Boil the rice", "Peel a carrot", "Chop an onion", "Fry all of it", "Salt it a bit"],  # of one length
+    ["- Two eggs", "- One onion", "- Some rice"],
+    ["1. Two eggs", "2. One onion", "3. Some rice"],
+]
+
+
+@pytest.mark.parametrize("items", LISTS)
+@pytest.mark.parametrize("ending", ["", " and one more that is longer than all the others in the list"])
+def test_the_items_of_a_list_are_sentences_whatever_their_lengths(items, ending):
+    lines = [*items[:-1], items[-1] + ending]
+    assert text.paragraphs("\n".join(lines)) == lines and text.sentences("\n".join(lines)) == lines
+    assert text.paragraphs("\n".join([lines[-1], *lines[:-1]])) == [lines[-1], *lines[:-1]]
+
+
+def test_letters_that_are_not_latin_are_told():
+    for whole in ("The cat sat.", "Żółć, naïve café", "1990, 12 %", "", "Say 你好 to Ann"):
+        assert text.is_latin(whole), whole
+    for whole in ("猫坐在垫子上。", "جلست القطة على السجادة.", "बिल्ली चटाई पर बैठी।", "Кот сел.", "猫 sat 坐在垫子上"):
+        assert not text.is_latin(whole), whole
+
+
+def test_single_spaces_have_empty_tokens_between_them():
+    assert text.tokens_single_spaces("A  mat.\n\nIt sat.") == ["a", "", "mat.", "it", "sat."]
+    assert text.tokens_space("A  mat.\n\nIt sat.") == ["a", "mat.", "it", "sat."]
 
 
 def test_words_and_tokens():
@@ -113,17 +147,17 @@ NORMALISED = [
 
 @pytest.mark.parametrize(("raw", "clean"), NORMALISED)
 def test_normalise(raw, clean):
-    assert text.normalise(raw) == clean
-    assert text.normalise(clean) == clean
+    assert files.normalise(raw) == clean
+    assert files.normalise(clean) == clean
 
 
 def test_read_text_knows_encodings(tmp_path):
     path = tmp_path / "a.txt"
     for data in ["\ufeffcafé".encode(), "café".encode("cp1252"), "café".encode("utf-16"), "café".encode()]:
         path.write_bytes(data)
-        assert text.read_text(path) == "café"
+        assert files.read_text(path) == "café"
     path.write_bytes("“naïve”\n".encode() + "“café”\n".encode("cp1252"))  # lines of two encodings
-    assert text.read_text(path) == "“naïve”\n“café”\n"
+    assert files.read_text(path) == "“naïve”\n“café”\n"
 
 
 @pytest.mark.parametrize(
@@ -142,11 +176,30 @@ def test_read_text_refuses_what_is_no_text(tmp_path, data, match):
     path = tmp_path / "a.txt"
     path.write_bytes(data)
     with pytest.raises(CatalogError, match=match):
-        text.read_text(path)
+        files.read_text(path)
+
+
+def test_json_lines_are_objects_that_can_be_written_again():
+    whole = '{"a": "\\ud83d\\ude00"}\n\n{"b": 1}\n'
+    assert files.json_rows(whole, "x.jsonl") == [(1, {"a": "😀"}), (3, {"b": 1})]
+    with pytest.raises(CatalogError, match=r"Line 2 of x.jsonl has half of a character, \\ud83d"):
+        files.json_rows('{"a": "b"}\n{"a": ["\\ud83d"]}', "x.jsonl")
+    with pytest.raises(CatalogError, match="Line 1 of x.jsonl is no JSON"):
+        files.json_rows("{", "x.jsonl")
+    assert [files.is_json_value(one) for one in ('[{"text": "a"}]', '{\n"text": "a"}\n', '["a",\n"b"]')] == [True] * 3
+    assert [files.is_json_value(one) for one in ('{"text": "a"}\n', '{"text": "a"}\n{"text": "b"}\n', "[1] A note.", "Text.")] == [
+        False
+    ] * 4
+
+
+def test_read_text_of_an_empty_output(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b" \n")
+    assert files.read_text(path, empty=True) == " \n"
 
 
 def test_read_text_of_no_file(tmp_path):
     with pytest.raises(CatalogError, match="does not exist"):
-        text.read_text(tmp_path / "none.txt")
+        files.read_text(tmp_path / "none.txt")
     with pytest.raises(CatalogError, match="cannot be read"):
-        text.read_text(tmp_path)
+        files.read_text(tmp_path)

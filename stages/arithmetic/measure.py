@@ -20,12 +20,13 @@ from catalog.inside.anatomy import View, forest, forests, next_logprobs, view
 from catalog.inside.attribution import Lens, Trace, lens, predicted, top_tokens, trace
 from catalog.inside.interventions import head_scan, random_neurons, scale_heads
 from catalog.inside.neurons import Top, bases, comparative_neurons, geometry, likely_tokens
+from catalog.models.answers import answer_ids
 from catalog.models.devices import peak_memory_mb
 from catalog.models.lm import load_lm, require_full
 from stages.arithmetic.chain import chain
 from stages.arithmetic.dataset import compute, pairs, render
 from stages.arithmetic.method import Case, Neuron, at_least, concept, hidden_counts, mask_out, masked_runs, verify_case
-from stages.arithmetic.settings import Edit, Params, Row
+from stages.arithmetic.settings import Measure, Params, Row
 
 Tables = dict[str, list[pl.DataFrame]]
 
@@ -38,15 +39,15 @@ def worked_examples(row: Row, op: str, template: str, digits: int, avoid: set, s
 
 
 def tokenised(tokenizer, row: Row, problems: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """``problems`` with ``ids`` (prompt with its worked examples) and ``answers`` (token id of each character of the answer)."""
+    """``problems`` with ``ids`` (prompt with its worked examples) and ``answers`` (token ids of the answer behind it)."""
     avoid = set(problems.select("operation", "a", "b").iter_rows())
     starts = {
         key: worked_examples(row, *key, avoid, seed) if row.shots else ""
         for key in problems.select("operation", "template", "digits").unique().iter_rows()
     }
     texts = [starts[r["operation"], r["template"], r["digits"]] + r["prompt"] for r in problems.iter_rows(named=True)]
-    answers = [tokenizer(list(a), add_special_tokens=False).input_ids for a in problems["answer"]]
-    return problems.with_columns(ids=pl.Series(tokenizer(texts).input_ids), answers=pl.Series([[t[-1] for t in a] for a in answers]))
+    answers = [answer_ids(tokenizer, text, answer) for text, answer in zip(texts, problems["answer"], strict=True)]
+    return problems.with_columns(ids=pl.Series(tokenizer(texts).input_ids), answers=pl.Series(answers))
 
 
 def predictions(v: View, problems: pl.DataFrame, model: str) -> pl.DataFrame:
@@ -99,7 +100,7 @@ def head_effects(base: pl.DataFrame, scanned: pl.DataFrame, by: list[str]) -> pl
     return drop.sort("drop", "layer", "head", descending=[True, False, False])
 
 
-def study_row(row: Row, problems: pl.DataFrame, p: Edit, seed: int, profile: str, out: Tables) -> dict:
+def study_row(row: Row, problems: pl.DataFrame, p: Measure, seed: int, profile: str, out: Tables) -> dict:
     """Every experiment of one model; tables are appended to ``out``. Returns its neuron sets."""
     model, tokenizer = load_lm(row.model, dtype="float32" if profile == "small" else None)
     v = view(model)
@@ -156,7 +157,7 @@ def study_row(row: Row, problems: pl.DataFrame, p: Edit, seed: int, profile: str
     return {"heads": {op: list(head) for op, head in heads.items()}, "cases": saved}
 
 
-def cna(v: View, tokenizer, row: Row, problems: pl.DataFrame, heads: dict[str, Neuron], p: Edit, out: Tables):
+def cna(v: View, tokenizer, row: Row, problems: pl.DataFrame, heads: dict[str, Neuron], p: Measure, out: Tables):
     """CNA of every case: the first ``p.cases`` one-digit study problems per operation that the model gets right. Returns the
     neuron sets by case, the cases for verification, and a lens."""
     answered = problems.filter((pl.col("split") == "study") & (pl.col("digits") == 1) & pl.col("correct"))
@@ -235,6 +236,11 @@ def memorise(v: View, problems: pl.DataFrame, row: Row, heads: dict[str, Neuron]
     """Every token of two-digit problems' results, teacher-forced, with and without the operation's head."""
     rows, prompts = [], []
     for problem in problems.filter((pl.col("split") == "study") & (pl.col("digits") == 2)).iter_rows(named=True):
+        if len(problem["answers"]) != len(problem["marks"]):
+            raise CatalogError(
+                f"{row.model} has tokens of several digits, so its answers have no token for each digit; "
+                "take memorise out of its experiments in stages/arithmetic/params.yaml."
+            )
         for place, mark in enumerate(problem["marks"]):
             prompts.append(problem["ids"] + problem["answers"][:place])
             rows.append(
@@ -263,7 +269,7 @@ def _right(logp: torch.Tensor, rows: list[dict]) -> list[bool]:
     return (logp.argmax(-1).cpu() == torch.tensor([r["gold"] for r in rows])).tolist()
 
 
-def hidden(v: View, read: Lens, tokenizer, model: str, cases: list[Case], p: Edit, generator: torch.Generator, out: Tables) -> None:
+def hidden(v: View, read: Lens, tokenizer, model: str, cases: list[Case], p: Measure, generator: torch.Generator, out: Tables) -> None:
     """Count concepts of shallow neurons, then zero each hidden-interpretable set and a random one of the same size."""
     until = round(p.hidden_until * v.n_layers)
     layers = list(range(until))
@@ -301,12 +307,12 @@ def main(profile: str) -> None:
     started = time.perf_counter()
     params = profile_params(Params, "arithmetic", profile)
     if profile == "full":  # before any work
-        for row in params.edit.rows:
+        for row in params.measure.rows:
             require_full(row.model)
     problems = pl.read_parquet(ROOT / "data" / "arithmetic" / profile / "problems.parquet")
     names = "predictions heads cna verify memorise hidden chain chain_edges certify".split()
     out: Tables = {name: [] for name in names}
-    sets = {row.model: study_row(row, problems, params.edit, params.seed, profile, out) for row in params.edit.rows}
+    sets = {row.model: study_row(row, problems, params.measure, params.seed, profile, out) for row in params.measure.rows}
     with atomic_dir(ROOT / "models" / "arithmetic_neurons" / profile) as folder:
         for name in names:
             write_parquet(pl.concat(out[name]) if out[name] else pl.DataFrame(), folder / f"{name}.parquet")

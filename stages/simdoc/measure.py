@@ -28,7 +28,7 @@ from catalog.models.lm import require_full
 from stages.simdoc import baselines, coherence
 from stages.simdoc.decode import Prompt, Written, adapted, load_model, write
 from stages.simdoc.embed import by_document, load_encoder, token_embeddings
-from stages.simdoc.settings import Generate, Params, System, Train, pair_levels
+from stages.simdoc.settings import Measure, Pair, Params, System, Train, named
 from stages.simdoc.similarity import bertscore, consecutive_cosine
 from stages.simdoc.simplify import (
     PARTS,
@@ -49,7 +49,7 @@ UNTRAINED = "untrained"
 KEYS = ("id", "source_level", "target_level")
 
 
-def check(p: Generate, t: Train, pairs: Sequence[str]) -> None:
+def check(p: Measure, t: Train, pairs: Sequence[Pair]) -> None:
     """Stop on systems that cannot write.
 
     Raises:
@@ -63,11 +63,11 @@ def check(p: Generate, t: Train, pairs: Sequence[str]) -> None:
         if s.variant is not None and s.variant not in variants:
             raise CatalogError(f"System {s.name} wants the variant {s.variant}, which train.variants does not have.")
         if unknown := [pair for pair in s.pairs if pair not in pairs]:
-            raise CatalogError(f"System {s.name} wants the pair {unknown[0]}, which data.pairs does not have.")
+            raise CatalogError(f"System {s.name} wants the pair {named(unknown[0])}, which data.pairs does not have.")
         if names.count(s.name) > 1 or s.name in baselines.RULES or s.name == "reference":
             raise CatalogError(f"The name {s.name} is taken; give each system its own.")
     if unknown := [name for name in p.readers if name not in variants | {UNTRAINED}]:
-        raise CatalogError(f"generate.readers names {unknown[0]!r}; use variants of train.variants, or {UNTRAINED}.")
+        raise CatalogError(f"measure.readers names {unknown[0]!r}; use variants of train.variants, or {UNTRAINED}.")
 
 
 # --- prompts ----------------------------------------------------------------------------------------------------------------------------
@@ -88,11 +88,11 @@ def shots(train_pairs: pl.DataFrame, unit: str, tokenizer: Any, count: int, limi
                 break
             found.append((before, after))
     if not found:
-        raise CatalogError(f"No piece of a training document fits into {limit} tokens; raise generate.shot_tokens.")
+        raise CatalogError(f"No piece of a training document fits into {limit} tokens; raise measure.shot_tokens.")
     return found
 
 
-def asking(s: System, p: Generate, t: Train, tokenizer: Any, seq2seq: bool, level: str, shown: Sequence[tuple[str, str]]) -> Prompt:
+def asking(s: System, p: Measure, t: Train, tokenizer: Any, seq2seq: bool, level: str, shown: Sequence[tuple[str, str]]) -> Prompt:
     """What turns a piece of a document into the prompt of a system."""
     if s.setting == "fine-tuned":
         return lambda piece: prompt_ids(tokenizer, "simplify", piece, seq2seq, t.max_source, level if t.name_level else None)
@@ -140,9 +140,9 @@ def by_system(
     Args:
         cache: greedy outputs by variant and pair, shared by systems.
     """
-    p, t, frames, candidates = params.generate, params.train, [], []
+    p, t, frames, candidates = params.measure, params.train, [], []
     for pair in s.pairs:
-        source, target = pair_levels(pair)
+        source, target = pair
         part = pairs.filter(pl.col("source_level") == source, pl.col("target_level") == target)
         shown = []
         if s.setting == "few-shot":
@@ -153,7 +153,7 @@ def by_system(
         common = (tokenizer, sources, [prompt] * len(sources), t.unit, p.max_new_tokens)
         key = (s.setting, s.variant, pair)
         if key not in cache:
-            cache[key] = write(model, *common, batch_tokens=p.batch_tokens, desc=f"{s.name}: {pair}")
+            cache[key] = write(model, *common, batch_tokens=p.batch_tokens, desc=f"{s.name}: {named(pair)}")
         written: list[Written] = cache[key]
         if s.rerank:
             options = {"temperature": p.temperature, "batch_tokens": p.batch_tokens}
@@ -264,26 +264,26 @@ def read_levels(model: Any, tokenizer: Any, documents: pl.DataFrame, t: Train, l
 # --- the stage --------------------------------------------------------------------------------------------------------------------------
 
 
-def main(profile: str) -> None:
-    started = time.perf_counter()
-    params = profile_params(Params, "simdoc", profile)
-    p, t = params.generate, params.train
-    check(p, t, params.data.pairs)
-    if profile == "full":  # before any work
-        require_full(t.model)
-    folder = ROOT / "data" / "simdoc_pairs" / profile
+def test_part(folder: Path, limit: int | None) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Test pairs and test documents, of the first ``limit`` texts where it is given; training pairs; and all documents."""
     every, documents = pl.read_parquet(folder / "pairs.parquet"), pl.read_parquet(folder / "documents.parquet")
     pairs, train_pairs = every.filter(pl.col("split") == "test"), every.filter(pl.col("split") == "train")
-    kept = pairs["id"].unique().sort().head(p.documents) if p.documents else pairs["id"].unique()
-    pairs = pairs.filter(pl.col("id").is_in(kept.to_list()))
-    test = documents.filter(pl.col("id").is_in(kept.to_list()))
-    trained = ROOT / "models" / "simdoc_simplifier" / profile
-    judge = Judge(coherence.load(ROOT / "models" / "simdoc_coherence" / profile), load_encoder(params.coherence.encoder))
-    model, tokenizer = load_model(t.model)
-    dtype = str(model.dtype).removeprefix("torch.")
-    phases: dict[str, float] = {"load": time.perf_counter() - started}
+    kept = pairs["id"].unique().sort().head(limit) if limit else pairs["id"].unique()
+    own = pl.col("id").is_in(kept.to_list())
+    return pairs.filter(own), documents.filter(own), train_pairs, documents
+
+
+def write_all(
+    params: Params, loaded: tuple[Any, Any], trained: Path, judge: Judge, pairs: pl.DataFrame, train_pairs: pl.DataFrame, test: pl.DataFrame
+) -> tuple[list[pl.DataFrame], list[dict], list[pl.DataFrame], dict[str, float]]:
+    """Outputs of every system in the order of the parameters, candidates, label scores of every reader, and seconds of each.
+
+    Args:
+        loaded: the model as it was, and its tokenizer.
+    """
+    p, t, (model, tokenizer) = params.measure, params.train, loaded
     made: dict[str, list[pl.DataFrame]] = {}
-    candidates, labels, cache = [], [], {}
+    candidates, labels, seconds, cache = [], [], {}, {}
     for variant in dict.fromkeys([None, *(v.name for v in t.variants)]):
         systems = [s for s in p.systems if s.variant == variant]
         reader = UNTRAINED if variant is None else variant
@@ -298,25 +298,45 @@ def main(profile: str) -> None:
                 begun = time.perf_counter()
                 made[s.name], chosen = by_system(s, tuned, tokenizer, pairs, train_pairs, params, judge, cache)
                 candidates += chosen
-                phases[s.name] = time.perf_counter() - begun
+                seconds[s.name] = time.perf_counter() - begun
             if reader in p.readers:
                 begun = time.perf_counter()
                 labels.append(read_levels(tuned, tokenizer, test, t, params.data.levels, reader))
-                phases[f"reader {reader}"] = time.perf_counter() - begun
-    begun = time.perf_counter()
-    frames = [trivial(pairs, documents, params.evaluate.between), *(frame for s in p.systems for frame in made[s.name])]
-    outputs = signals(pl.concat(frames), pairs, judge)
-    phases["signals"] = time.perf_counter() - begun
+                seconds[f"reader {reader}"] = time.perf_counter() - begun
+    return [frame for s in p.systems for frame in made[s.name]], candidates, labels, seconds
+
+
+def save(outputs: pl.DataFrame, candidates: list[dict], labels: list[pl.DataFrame], place: Path) -> None:
+    """Write the four files of the stage."""
     schema = dict.fromkeys(("system", *KEYS), pl.String) | {"candidate": pl.Int32, "score": pl.Float64, "chosen": pl.Boolean}
     label_schema = dict.fromkeys(("reader", "id", "level", "label"), pl.String) | {"log_prob": pl.Float64}
-    with atomic_dir(ROOT / "data" / "simdoc_outputs" / profile) as target:
+    with atomic_dir(place) as target:
         write_parquet(outputs, target / "outputs.parquet")
         write_parquet(pl.DataFrame(candidates, schema=schema), target / "candidates.parquet")
         write_parquet(pl.concat(labels) if labels else pl.DataFrame(schema=label_schema), target / "labels.parquet")
         lines = outputs.filter(pl.col("setting") != "trivial").select("system", *KEYS, "output")
         write_text(lines.write_ndjson(), target / "predictions.jsonl")
-    facts = {"seconds": round(time.perf_counter() - started, 1), "peak_memory_mb": peak_memory_mb(), "dtype": dtype}
-    facts["phases"] = {name: round(seconds, 1) for name, seconds in phases.items()}
+
+
+def main(profile: str) -> None:
+    started = time.perf_counter()
+    params = profile_params(Params, "simdoc", profile)
+    p, t = params.measure, params.train
+    check(p, t, params.data.pairs)
+    if profile == "full":  # before any work
+        require_full(t.model)
+    pairs, test, train_pairs, documents = test_part(ROOT / "data" / "simdoc_pairs" / profile, p.documents)
+    judge = Judge(coherence.load(ROOT / "models" / "simdoc_coherence" / profile), load_encoder(params.coherence.encoder))
+    loaded = load_model(t.model)
+    phases: dict[str, float] = {"load": time.perf_counter() - started}
+    trained = ROOT / "models" / "simdoc_simplifier" / profile
+    frames, candidates, labels, seconds = write_all(params, loaded, trained, judge, pairs, train_pairs, test)
+    begun = time.perf_counter()
+    outputs = signals(pl.concat([trivial(pairs, documents, params.evaluate.between), *frames]), pairs, judge)
+    phases |= seconds | {"signals": time.perf_counter() - begun}
+    save(outputs, candidates, labels, ROOT / "data" / "simdoc_outputs" / profile)
+    facts = {"seconds": round(time.perf_counter() - started, 1), "peak_memory_mb": peak_memory_mb()}
+    facts |= {"dtype": str(loaded[0].dtype).removeprefix("torch."), "phases": {name: round(value, 1) for name, value in phases.items()}}
     write_json(facts, ROOT / "data" / "simdoc_outputs" / f"{profile}.run.json")
 
 

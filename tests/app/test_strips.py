@@ -1,0 +1,36 @@
+"""Strips: places worked out by hand, and nothing but numbers in the markup."""
+
+import re
+
+from app_lib import strips
+
+
+def test_the_axis_takes_the_range_of_the_metric_where_the_numbers_use_it():
+    assert strips.scale([0.5, 0.4, 0.1], 0.0, 1.0) == (0.0, 1.0)
+    assert strips.scale([0.05, 0.04], 0.0, 1.0) == (0.0, 0.05)
+    assert strips.scale([0.0], 0.0, 1.0) == (0.0, 1.0)
+    assert strips.scale([-0.2, 0.1], 0.0, 1.0) == (-0.2, 0.1)  # outside the range: the numbers' own span
+
+
+def test_marks_and_bars_stand_where_their_numbers_are():
+    svg = strips.values(1.0, (0.5, 0.25, 0.75), (0.0, None, None), 0.0, 1.0, "words")
+    # 4 % + 92 % of the place on the axis from 0 to 1.
+    assert re.findall(r'<svg x="([\d.]+)%"', svg) == ["4.00", "96.00", "50.00"]
+    assert re.findall(r'x1="([\d.]+)%" x2="([\d.]+)%" y1="14" y2="14" stroke="#4263eb"', svg) == [("27.00", "73.00")]
+
+
+def test_a_reported_zero_is_a_number_and_none_is_not():
+    assert strips.values(0.0, (0.5, None, None), None, None, None, "").count("<svg x=") == 2
+    assert strips.values(None, (0.5, None, None), None, None, None, "").count("<svg x=") == 1
+
+
+def test_a_bound_is_marked_and_the_verdict_gives_the_colour():
+    svg = strips.effect((0.5, 0.4, 0.6), [0.25], "undecided", "words")
+    # The axis runs from .25 to .6 with a quarter of that on each side: .1625 to .6875.
+    assert re.findall(r'<line x1="([\d.]+)%" x2="([\d.]+)%" y1="2"', svg) == [("19.33", "19.33")]
+    assert strips.VERDICT_COLORS["undecided"] in svg and ">0.25</text>" in svg
+
+
+def test_words_cannot_leave_their_attribute():
+    svg = strips.values(1.0, None, None, None, None, 'a"><script>alert(1)</script>&')
+    assert "<script>" not in svg and 'aria-label="a&quot;>&lt;script>alert(1)&lt;/script>&amp;"' in svg

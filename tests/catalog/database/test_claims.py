@@ -1,0 +1,169 @@
+"""Verdicts: an effect with its interval against a bound, worked out by hand, and on the claims of the demo project."""
+
+import contextlib
+import itertools
+
+import demo_project
+import pytest
+
+from catalog.base.errors import CatalogError
+from catalog.database import cards, claims, db, sql_text
+
+CLAIMS = "stages/demo_heads/claims.yaml"
+
+
+@pytest.mark.parametrize(
+    ("relation", "low", "high", "said"),
+    [
+        ("above", 0.51, 0.7, "holds"),
+        ("above", 0.5, 0.7, "undecided"),  # strict: the bound itself is not above it
+        ("above", 0.3, 0.5, "fails"),
+        ("at_least", 0.5, 0.7, "holds"),
+        ("at_least", 0.3, 0.5, "undecided"),
+        ("at_least", 0.3, 0.49, "fails"),
+        ("below", 0.3, 0.49, "holds"),
+        ("below", 0.3, 0.5, "undecided"),
+        ("below", 0.5, 0.7, "fails"),
+        ("at_most", 0.3, 0.5, "holds"),
+        ("at_most", 0.5, 0.7, "undecided"),
+        ("at_most", 0.51, 0.7, "fails"),
+        ("between", 0.5, 0.9, "holds"),
+        ("between", 0.4, 0.6, "undecided"),
+        ("between", 0.8, 0.95, "undecided"),
+        ("between", 0.1, 0.95, "undecided"),
+        ("between", 0.1, 0.49, "fails"),
+        ("between", 0.91, 0.95, "fails"),
+    ],
+)
+def test_the_whole_interval_decides(relation, low, high, said):
+    assert claims.verdict(((low + high) / 2, low, high, 10), relation, 0.5, 0.9 if relation == "between" else None) == said
+
+
+@pytest.mark.parametrize(("share", "said"), [(1.0, "holds"), (0.95, "holds"), (0.94, "undecided"), (0.06, "undecided"), (0.05, "fails")])
+def test_order_and_identity_are_tested_by_a_share_of_resamples(share, said):
+    assert claims.verdict((share, share, share, 100), "share", 0.95) == said
+
+
+def test_nothing_measured_is_no_verdict():
+    assert claims.verdict(None, "above", 0.0) == "not measured"
+
+
+def test_one_failing_test_fails_a_claim_and_one_unmeasured_test_leaves_it_open():
+    order = ["holds", "undecided", "fails", "not measured"]  # the worse one counts
+    for pair in itertools.product(order, repeat=2):
+        assert claims.overall(pair) == max(pair, key=order.index)
+
+
+def test_claims_hold_fail_stay_undecided_or_are_not_measured(con):
+    rows = con.execute(
+        "SELECT claim, profile, claimed_by, reported, ours, ours_low, n, against_name, against, verdict FROM claims"
+    ).fetchall()
+    guess = "a guess among ten digits"
+    assert rows == [
+        ("few-heads", "full", "paper", 0.5, 0.1, 0.05, 20, "random heads", 0.02, "fails"),
+        ("few-heads", "small", "paper", 0.5, 0.45, 0.4, 20, "random heads", 0.02, "holds"),
+        # Wilson's intervals of 16 and 18 of 20: .584 to .919 and .699 to .972, both around .85.
+        ("solves-task", "full", "paper", 0.9, 0.8, pytest.approx(0.583983, abs=1e-6), 20, guess, 0.1, "undecided"),
+        ("solves-task", "small", "paper", 0.9, 0.9, pytest.approx(0.698966, abs=1e-6), 20, guess, 0.1, "undecided"),
+        ("late-layers", "full", "project", None, None, None, None, None, None, "not measured"),
+        ("late-layers", "small", "project", None, None, None, None, None, None, "not measured"),
+        ("lower-loss", "small", "paper", None, 2.25, 2.0, 2, "the model before", 3.0, "holds"),
+    ]
+
+
+def test_a_test_keeps_its_bound_its_effect_and_the_smallest_it_could_see(con):
+    rows = con.execute(
+        "SELECT says, relation, bound, bound_from, value, low, high, n, smallest_effect FROM claim_tests WHERE claim = 'lower-loss'"
+    ).fetchall()
+    # Two seeds: 2.0 - 3.0 and 2.5 - 3.0.
+    assert rows == [("below that of the model before", "below", 0.0, None, -0.75, -1.0, -0.5, 2, 0.25)]
+
+
+def test_the_stored_sql_runs_as_it_stands_and_gives_the_stored_number(con):
+    found = con.execute("SELECT sql_ours, ours, sql_against, against, sql_rows FROM claims").fetchall()
+    for ours, value, other, against, rows in found:
+        assert con.execute(ours).fetchall()[0][0] == value
+        assert other is None or float(con.execute(other).fetchall()[0][0]) == against
+        assert con.execute(rows).fetchall()
+    for sql, value in con.execute("SELECT sql, value FROM claim_tests").fetchall():
+        assert con.execute(sql).fetchall()[0][0] == value
+    (rows,) = con.execute("SELECT sql_rows FROM claims WHERE claim = 'few-heads' AND profile = 'small'").fetchone()
+    assert len(con.execute(rows).fetchall()) == 2  # of the view: the heads found and random ones, of this profile alone
+
+
+def test_evidence_names_table_file_and_stage(con):
+    rows = con.execute("SELECT claim, table_name, path, stage FROM claim_evidence WHERE profile = 'small' ORDER BY ALL").fetchall()
+    assert rows == [
+        ("few-heads", "results", "reports/demo_heads/small/results.parquet", "demo_heads"),
+        ("late-layers", "heads", "reports/demo_heads/small/tables/heads.parquet", "demo_heads"),
+        ("lower-loss", "results", "reports/demo_text/small/results.parquet", "demo_text"),
+        ("solves-task", "results", "reports/demo_heads/small/results.parquet", "demo_heads"),
+    ]
+
+
+GUESS = "SELECT 0.1, 0.1, 0.1, 20"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (GUESS, "SELECT value, 1, 1, 1 FROM result", "reads result; a claim reads its own system's tables"),
+        (GUESS, "SELECT value, 1, 1, 1 FROM main.results", "reads main.results; a claim reads its own"),
+        (GUESS, "SELECT value, ci_low, ci_high, n FROM results", "must give one row; it gives several"),
+        (GUESS, "SELECT 0.1, 0.2", "must give four columns, value, low, high and n; it gives 2"),
+        (GUESS, "SELECT 'many', 1, 1, 1", "must give finite numbers; it gives 'many'"),
+        (GUESS, "SELECT 1e0 / 0, 1, 1, 1", "must give finite numbers; it gives inf"),
+        (GUESS, "SELECT 0.1, 'nan'::DOUBLE, 1, 1", "must give finite numbers; it gives nan"),
+        (GUESS, "SELECT true, 1, 1, 1", "must give finite numbers; it gives True"),
+        (GUESS, "SELECT 0.1, NULL, NULL, 20", "gives 0.1 without its interval or n"),
+        (GUESS, "SELECT 0.1, 0.2, 0.3, 20", "do not fit together"),
+        (GUESS, "SELECT 0.1, 0.1, 0.1, 0", "do not fit together"),
+        (GUESS, "DELETE FROM results", "is wrong SQL"),
+        (GUESS, "SELECT 0.1; SELECT 0.2", "must be one SELECT"),
+        (GUESS, "SELECT $profil", "uses .profil, which has no value; the parameters are profile, wanted"),
+        (GUESS, "SELECT wrong, 1, 1, 1", "is wrong SQL: Binder Error"),
+        ('SELECT min(layer) FROM heads WHERE "drop" > 0.9', "SELECT min(layer), 1 FROM heads", "must give one column, the value"),
+    ],
+)
+def test_a_wrong_claim_is_named(demo_root, old, new, said):
+    demo_project.change(demo_root, CLAIMS, old, new)
+    with pytest.raises(CatalogError, match=said) as error:
+        db.build(demo_root)
+    assert str(error.value).startswith(f"{CLAIMS}: claims.") and "\n" not in str(error.value)
+
+
+def test_a_query_sees_its_own_system_and_profile_alone(demo_root):
+    demo_project.change(demo_root, CLAIMS, GUESS, "SELECT count(*), count(*), count(*), 1 FROM results")
+    with contextlib.closing(db.connect(db.build(demo_root))) as con:
+        rows = con.execute("SELECT profile, against FROM claims WHERE claim = 'solves-task' ORDER BY profile").fetchall()
+    assert rows == [("full", 3.0), ("small", 3.0)]  # nine rows are in the table
+
+
+def test_a_share_of_resamples_as_a_test(demo_root):
+    old = 'effect: ours, at_least: 0.85, bound_from: "paper, Table 2"'
+    for share, said in ((0.99, "holds"), (0.5, "undecided"), (0.01, "fails")):
+        demo_project.change(demo_root, CLAIMS, old, f'share: "SELECT {share}, 200"')
+        old = f'share: "SELECT {share}, 200"'
+        with contextlib.closing(db.connect(db.build(demo_root))) as con:
+            found = con.execute("SELECT verdict FROM claims WHERE claim = 'solves-task'").fetchall()
+        assert found == [(said,), (said,)]
+    demo_project.change(demo_root, CLAIMS, old, 'share: "SELECT 1.5, 200"')
+    with pytest.raises(CatalogError, match="must lie between 0 and 1"):
+        db.build(demo_root)
+
+
+def test_parameters_are_filled_in_outside_texts_and_comments_only():
+    sql = "SELECT $a, '$a', \"$a\" -- $a\nFROM t /* $a */ WHERE b = $b AND c = $c"
+    filled = sql_text.fill(sql, {"a": "it's", "b": 0.5, "c": None})
+    assert filled == "SELECT 'it''s', '$a', \"$a\" -- $a\nFROM t /* $a */ WHERE b = 0.5 AND c = NULL"
+
+
+def test_tables_are_those_that_the_parser_finds():
+    sql = "WITH x AS (FROM heads) SELECT 'FROM other', (SELECT max(a) FROM s.t) FROM x JOIN results USING (a) -- FROM gone"
+    assert sql_text.tables(sql, "x") == ["heads", "results", "s.t"]
+
+
+def test_a_claim_of_a_card_is_tested_at_each_profile(demo_root):
+    (heads, _) = cards.systems(demo_root)
+    assert [claim["id"] for claim in heads["ledger"]["claims"]] == ["few-heads", "solves-task", "late-layers"]
+    assert heads["ledger"]["claims"][2]["where"] is None and heads["ledger"]["claims"][2]["exact"]
