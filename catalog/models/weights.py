@@ -40,9 +40,7 @@ def resolve(name: str, root: Path = ROOT) -> Path | tuple[str, str]:
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
-def require_hub(
-    name: str, root: Path = ROOT, *, describes: str = "config.json", cached: tuple[str, ...] = WEIGHTS
-) -> None:
+def require_hub(name: str, root: Path = ROOT, *, describes: str = "config.json", cached: tuple[str, ...] = WEIGHTS) -> None:
     """Check without downloading that the weights of model `name` can be had; a model in the hub's local cache can.
 
     Args:
@@ -60,10 +58,7 @@ def require_hub(
     from huggingface_hub import errors
 
     repository, revision = source
-    if any(
-        isinstance(hub.try_to_load_from_cache(repository, file, revision=revision), str)
-        for file in cached
-    ):
+    if any(isinstance(hub.try_to_load_from_cache(repository, file, revision=revision), str) for file in cached):
         return
     if hub.constants.HF_HUB_OFFLINE:
         raise CatalogError(

@@ -20,7 +20,8 @@ import polars as pl
 from catalog.base.errors import run
 from catalog.base.io import atomic_dir, write_json, write_parquet
 from catalog.base.params import ROOT, profile_params
-from catalog.models.lm import load_lm, peak_memory_mb, require_full
+from catalog.models.devices import peak_memory_mb
+from catalog.models.lm import load_lm, require_full
 from catalog.training.adapters import folded, saved_lora
 from stages.harmonic.bench import Bench
 from stages.harmonic.lle import classify, majority_answers

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 
 from catalog.base.errors import CatalogError
 from catalog.base.params import ROOT, load_shared
-from catalog.models.lm import pick_device, quiet_transformers
+from catalog.models.devices import pick_device
+from catalog.models.lm import quiet_transformers
 from catalog.models.weights import require_hub, resolve
 from stages.religious_bias.diffusion import CardPipeline
 

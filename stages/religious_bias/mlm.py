@@ -19,8 +19,9 @@ from torch import Tensor
 from catalog.base.errors import CatalogError
 from catalog.base.params import ROOT, load_shared
 from catalog.base.progress import progress
+from catalog.models.devices import pick_device, pick_dtype, tokens_at_once
 from catalog.models.inference import batches_by_length
-from catalog.models.lm import pick_device, pick_dtype, quiet_transformers
+from catalog.models.lm import quiet_transformers
 from catalog.models.weights import resolve
 
 MASK = "[MASK]"  # in texts; the tokenizer's own mask takes its place
@@ -152,7 +153,7 @@ def place_logprobs(
     for i, row in enumerate(rows):
         if len(row) > limit:
             raise CatalogError(f"Text {i} has {len(row)} tokens, but the model reads at most {limit}; shorten it.")
-    budget = max_tokens or (16_384 if model.device.type == "cuda" else 4_096)
+    budget = max_tokens or tokens_at_once(model.device, cpu=4_096)
     with progress(len(rows), desc or "", "text", enabled=desc is not None) as advance:
         for batch in batches_by_length([len(row) for row in rows], budget):
             width = len(rows[batch[0]])

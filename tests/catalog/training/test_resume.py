@@ -1,6 +1,7 @@
 """Training goes on after a kill, and several processes train as one.
 
-Run as a script (`python .../test_resume.py <folder> <kill at step> <loss>`) this file is the stage that the tests kill or start twice.
+Run as a script (`python tests/catalog/training/test_resume.py <folder> <kill at step> <loss>`) this file is the stage that the tests kill
+or start twice.
 """
 
 import json
@@ -96,8 +97,12 @@ def test_two_processes_train_as_one_and_only_the_main_one_writes(tmp_path, loss)
 
 
 def environment():
-    helpers = Path(sys.modules["tiny_pairs"].__file__).parent
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(helpers)]), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
 
 
 def stage(out, loss, kill_at=0, dropout=0.1):
