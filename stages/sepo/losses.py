@@ -36,7 +36,11 @@ def simpo(win: Tensor, lose: Tensor, beta: float, gamma: float) -> Tensor:
 
 
 def orpo(win: Tensor, lose: Tensor, weight: float) -> Tensor:
-    """``-win - weight log sigmoid(logodds(win) - logodds(lose))`` of means (Hong et al. 2024, arXiv 2403.07691, eq. 6)."""
+    """``-win - weight log sigmoid(logodds(win) - logodds(lose))`` of means (Hong et al. 2024, arXiv 2403.07691, eq. 6).
+
+    The first term, the NLL, is the mean over the tokens of the chosen response alone, pair by pair. TRL's is over prompt and response, and
+    a mean over all tokens of the batch, in which long texts weigh more.
+    """
     return -win - weight * logsigmoid(log_odds(win) - log_odds(lose))
 
 
@@ -83,5 +87,9 @@ def confident(log_probs: Tensor, owner: Tensor, responses: int) -> Tensor:
 
 
 def token_kl(reference: Tensor, policy: Tensor) -> Tensor:
-    """``KL(reference || policy)`` over the vocabulary in nats: log-probabilities ``(N, V)`` of each -> ``(N,)``."""
-    return (reference.exp() * (reference - policy)).sum(-1)
+    """``KL(reference || policy)`` over the vocabulary in nats: log-probabilities ``(N, V)`` of each -> ``(N,)``.
+
+    A token that the reference rules out (log-probability minus infinity) adds nothing; one that only the policy rules out makes it
+    infinite.
+    """
+    return (reference.exp() * (reference - policy)).masked_fill(reference == -torch.inf, 0.0).sum(-1)
