@@ -190,8 +190,9 @@ def test_scores_as_steep_as_noise_are_told_from_steeper_ones():
     def items(draw):
         return [item(draw(), key=f"p{i}") | {"logp_ref": np.zeros(40)} for i in range(60)]
 
-    noise = tokens.concentration_table(items(lambda: rng.normal(0.1, 2, 40))).row(0, named=True)
-    assert 0.2 < noise["tokens"] < 0.35 and noise["difference_low"] < 0 < noise["difference_high"] and noise["responses"] == 60
+    for mean, low, high in ((0.1, 0.2, 0.35), (-2, 0.05, 0.15)):  # compared with noise of the same mean: the lower, the fewer are positive
+        noise = tokens.concentration_table(items(lambda mean=mean: rng.normal(mean, 2, 40))).row(0, named=True)
+        assert low < noise["tokens"] < high and noise["difference_low"] < 0 < noise["difference_high"] and noise["responses"] == 60
     few = tokens.concentration_table(items(lambda: np.where(np.arange(40) < 2, 5.0, rng.normal(0, 0.1, 40)))).row(0, named=True)
     assert few["tokens"] == pytest.approx(0.05) and few["difference_high"] < 0
     even = tokens.concentration_table(items(lambda: 1 + rng.uniform(0, 0.1, 40))).row(0, named=True)
