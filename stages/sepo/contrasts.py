@@ -11,11 +11,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from stages.sepo.paired import Interval, difference, largest, least, slope
+from stages.sepo.paired import Interval, difference, largest, largest_share, least, least_share, slope
 from stages.sepo.settings import Experiment, Method, OracleModel, Train
 from stages.sepo.tables import Found, Group
 
-MEASURES = ("accuracy", "margin")
 Both = tuple[np.ndarray, np.ndarray]  # right (n,), margin (n,), in the order of the pairs' ids
 Rows = Iterator[tuple[str, str, str, *Interval]]  # statistic, subject, measure, value, low, high
 
@@ -32,7 +31,7 @@ def table(
     """
     rows = []
     for data, rules in marks.items():
-        lead = least([start[data][0] - mark for mark in rules.values()])
+        lead = least_share([(start[data][0], mark) for mark in rules.values()])
         rows.append((None, data, "least lead over rules that read nothing", "untrained", "accuracy", *lead, len(start[data][0])))
     declared = {e.name: e for e in p.experiments}
     for (experiment, data), methods in found.items():
@@ -55,12 +54,14 @@ def against_all(methods: Mapping[Group, Both], start: Both, rivals: Collection[s
     """SePO as released against the methods on all tokens, and the most that any of these gains."""
     own = [values for key, values in methods.items() if key.method == "sepo"]
     others = [values for key, values in methods.items() if key.method in rivals]
-    for place, measure in enumerate(MEASURES if others else ()):
-        if len(own) == 1:
-            lead = least([own[0][place] - other[place] for other in others])
-            yield "least lead over methods on all tokens", "sepo", measure, *lead
-        gain = largest([other[place] - start[place] for other in others])
-        yield "largest gain of methods on all tokens", "all tokens", measure, *gain
+    if others and len(own) == 1:
+        lead, (right, margin) = "least lead over methods on all tokens", own[0]
+        yield lead, "sepo", "accuracy", *least_share([(right, other[0]) for other in others])
+        yield lead, "sepo", "margin", *least([margin - other[1] for other in others])
+    if others:
+        gain = "largest gain of methods on all tokens"
+        yield gain, "all tokens", "accuracy", *largest_share([(other[0], start[0]) for other in others])
+        yield gain, "all tokens", "margin", *largest([other[1] - start[1] for other in others])
 
 
 def sweep(methods: Mapping[Group, Both], e: Experiment, declared: Sequence[Method]) -> Rows:

@@ -70,19 +70,20 @@ def own_tables(raw: dict[str, pl.DataFrame], params: Params, profile: str) -> di
     }
 
 
-def named(policy: dict[str, Any]) -> str:
-    """A policy's name in `results`, but for its seed: the method, and of what is not the same for all policies of the method."""
-    parts = [policy["method"]]
-    if policy["selector"] in ("oracle", "random"):
-        parts.append(f"{policy['chosen_share']:.0%} of chosen, {policy['rejected_share']:.0%} of rejected tokens")
-    if policy["oracle"] is not None:
+def named(policy: dict[str, Any], p: Params) -> str:
+    """A policy's method in `results`: its name, and what is not as usual for the method: shares, oracle, training set."""
+    parts, usual = [policy["method"]], {m.name: m for m in p.train.methods}.get(policy["method"])
+    for side in ("chosen", "rejected") if usual else ():
+        if (share := policy[f"{side}_share"]) != getattr(usual, f"{side}_share"):
+            parts.append(f"{share:.0%} of {side} tokens")
+    if policy["oracle"] not in (None, p.oracle.oracles[0].name):
         parts.append(f"oracle {policy['oracle']}")
     if policy["trained_on"] not in (None, policy["set"]):
         parts.append(f"trained on {policy['trained_on']}")
     return ", ".join(parts)
 
 
-def result_rows(t: dict[str, pl.DataFrame], profile: str, model: str) -> list[dict]:
+def result_rows(t: dict[str, pl.DataFrame], profile: str, p: Params) -> list[dict]:
     """Rows of `results`: every policy and every rule on each test set, what selectors hit, and what a judge says."""
     out = []
     first: dict[str, str] = {}  # run -> the first experiment that it belongs to
@@ -90,11 +91,11 @@ def result_rows(t: dict[str, pl.DataFrame], profile: str, model: str) -> list[di
         first.setdefault(name, experiment)
 
     def add(experiment: str, data: str, method: str, metric: str, value: float, **rest: Any) -> None:
-        own = {"model": model, "split": f"{data} test"} | rest
+        own = {"model": p.train.model, "split": f"{data} test"} | rest
         out.append(row(SYSTEM, profile, experiment, DATASET, own.pop("model"), method, metric, value, **own))
 
     for r in t["policies"].iter_rows(named=True):
-        where = (first.get(r["run"], "main"), r["set"], named(r))
+        where = (first.get(r["run"], "main"), r["set"], named(r, p))
         rest = {"n": r["n"], "seed": r["seed"] or 0}
         add(*where, "preference_accuracy", r["accuracy"], ci=(r["low"], r["high"]), **rest)
         add(*where, "preference_margin", r["margin"], ci=(r["margin_low"], r["margin_high"]), **rest)
@@ -107,7 +108,7 @@ def result_rows(t: dict[str, pl.DataFrame], profile: str, model: str) -> list[di
         share = "" if r["share"] is None else f"{r['share']:.0%} of "
         where = ("selection", r["set"], f"{r['selector']}, {share}{r['side']} tokens")
         add(*where, "selection_hit", r["hits"], ci=(r["hits_low"], r["hits_high"]), n=r["pairs"])
-    called = {r["run"]: (r["set"], named(r)) for r in reversed(t["policies"].to_dicts())}
+    called = {r["run"]: (r["set"], named(r, p)) for r in reversed(t["policies"].to_dicts())}
     for r in judge.win_rates(t["judged"]):
         data, method = called[r["run"]]
         add("judge", data, method, "win_rate", r["value"], ci=r["ci"], n=r["n"])
@@ -129,7 +130,7 @@ def verdicts(answers: pl.DataFrame, data: pl.DataFrame, params: Params, profile:
 def main(profile: str) -> None:
     params = profile_params(Params, SYSTEM, profile)
     t = own_tables(raw_signals(profile), params, profile)
-    write_results(result_rows(t, profile, params.train.model), SYSTEM, profile)
+    write_results(result_rows(t, profile, params), SYSTEM, profile)
     write_tables(t, SYSTEM, profile)
     for name, drawn in figures.draw(t).items():
         write_json(drawn, folder(SYSTEM, profile) / "plots" / f"{name}.json")

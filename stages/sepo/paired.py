@@ -2,8 +2,8 @@
 
 Every policy is measured on the same pairs, so what is compared is one number a pair, and pairs are what an interval is over. Margins have
 the percentile bootstrap. Differences of accuracy have the interval of Agresti and Min (2005), since the bootstrap of a few discordant pairs
-never draws a sign that was not seen. Where several rivals stand behind one statement its statistic is the least lead over any of them, in
-each resample the least anew, so that no rival is chosen by the pairs that it is compared on.
+never draws a sign that was not seen. Where several rivals stand behind one statement its statistic is the least lead over any of them. Its
+interval is joint: of margins the least is taken anew in each resample; of accuracies each interval is corrected for their number.
 """
 
 from __future__ import annotations
@@ -47,6 +47,25 @@ def least(gaps: Sequence[np.ndarray]) -> Interval:
 def largest(gaps: Sequence[np.ndarray]) -> Interval:
     """The largest of several mean differences, likewise."""
     return _joint(gaps, lambda values, axis: values.mean(axis).max(-1))
+
+
+def least_share(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Interval:
+    """The least of several differences of matched shares (a, b): of value, low and high of all, each at the level 1 - .05 / k.
+
+    All k intervals hold at once with 95 %, and then the least difference lies between the least low and the least high.
+    """
+    return _bonferroni(pairs, min)
+
+
+def largest_share(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Interval:
+    """The largest of several differences of matched shares, likewise."""
+    return _bonferroni(pairs, max)
+
+
+def _bonferroni(pairs: Sequence[tuple[np.ndarray, np.ndarray]], take: Callable[..., float]) -> Interval:
+    each = [share_difference(a, b, 1 - 0.05 / len(pairs)) for a, b in pairs]
+    value, low, high = (take(column) for column in zip(*each, strict=True))
+    return value, low, high
 
 
 def _joint(gaps: Sequence[np.ndarray], statistic: Callable[..., np.ndarray]) -> Interval:

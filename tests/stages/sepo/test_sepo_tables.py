@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-import yaml
 
-from catalog.base.params import ROOT, profile_params
-from stages.sepo import contrasts, figures, paired, tables, tokens
+from catalog.base.params import profile_params
+from catalog.report.tables import declared
+from stages.sepo import contrasts, evaluate, figures, paired, tables, tokens
 from stages.sepo.settings import OracleModel, Params
 
 PARAMS = profile_params(Params, "sepo", "small")
@@ -128,6 +128,16 @@ def test_the_least_lead_is_taken_anew_in_each_resample():
     assert paired.least([one, one + 1]) == paired.difference(one, np.zeros(100))
 
 
+def test_the_least_of_several_shares_has_intervals_corrected_for_their_number():
+    one, low, high = np.r_[np.ones(30), np.zeros(70)], np.r_[np.ones(20), np.zeros(80)], np.r_[np.ones(40), np.zeros(60)]
+    both = [paired.share_difference(one, other, 0.975) for other in (low, high)]  # +.1 and -.1
+    assert paired.least_share([(one, low), (one, high)]) == both[1] and paired.largest_share([(one, low), (one, high)]) == both[0]
+    alone = paired.share_difference(one, high)
+    assert paired.least_share([(one, high)]) == alone and both[1][1] < alone[1] and alone[2] < both[1][2]
+    same = paired.least_share([(one, one), (one, one)])
+    assert same[1] < 0 < same[2]  # not one discordant pair is no proof that two methods are equal
+
+
 def test_a_slope_is_the_mean_of_the_pairs_slopes():
     shares = [0.1, 0.3, 0.8]  # centred -.3, -.1, .4; squares .26
     margins = [np.array([1.0, 0.0]), np.array([1.2, 0.0]), np.array([1.7, 0.13])]
@@ -202,9 +212,9 @@ def test_scores_as_steep_as_noise_are_told_from_steeper_ones():
 
 def test_the_tables_that_are_declared_are_those_with_these_columns():
     """What needs no model: the columns of each builder stand in tables.yaml in the same number."""
-    declared = yaml.safe_load((ROOT / "stages/sepo/tables.yaml").read_text(encoding="utf-8"))
+    known = {name: list(table.columns) for name, table in declared("sepo").items()}
     table = contrasts.table({}, {"xsum": both([1, 0], [1, 1])}, {"xsum": {"coin": np.full(2, 0.5)}}, PARAMS.train, PARAMS.oracle.oracles)
-    assert table.columns == list(declared["contrasts"]["columns"]) and table.row(0)[:6] == (
+    assert table.columns == known["contrasts"] and table.row(0)[:6] == (
         None,
         "xsum",
         "least lead over rules that read nothing",
@@ -213,7 +223,19 @@ def test_the_tables_that_are_declared_are_those_with_these_columns():
         0.0,
     )
     picked = tokens.selection_table([item([0, -1, -3, 1])], [np.array([False, False, True, False])], [0.3], ["whole"])
-    assert set(picked.columns) == set(declared["selection"]["columns"])
+    assert set(picked.columns) == set(known["selection"])
     near = tokens.concentration_table([item([0, 1, 3, 1])])
-    assert set(near.columns) == set(declared["concentration"]["columns"])
+    assert set(near.columns) == set(known["concentration"])
     assert figures.hits(picked)["data"]["values"][0]["taken"] == 0.25
+
+
+def test_a_policy_is_called_by_its_method_and_by_what_is_not_usual_for_it():
+    policy = {"method": "sepo", "oracle": "whole", "trained_on": "xsum", "set": "xsum", "chosen_share": 0.3, "rejected_share": 0.3}
+    for change, name in (
+        ({}, "sepo"),
+        ({"chosen_share": 0.1}, "sepo, 10% of chosen tokens"),
+        ({"rejected_share": 0.9, "oracle": "quarter"}, "sepo, 90% of rejected tokens, oracle quarter"),
+        ({"set": "factual"}, "sepo, trained on xsum"),
+        ({"method": "untrained", "oracle": None, "trained_on": None, "chosen_share": None, "rejected_share": None}, "untrained"),
+    ):
+        assert evaluate.named(policy | change, PARAMS) == name
