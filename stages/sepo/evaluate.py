@@ -40,8 +40,10 @@ def raw_signals(profile: str) -> dict[str, pl.DataFrame]:
     found = {name: pl.read_parquet(trained / f"{name}.parquet") for name in ("runs", "experiments", "curves", "measured", "divergence")}
     said = trained / "answers.parquet"
     found["answers"] = pl.read_parquet(said) if said.exists() else pl.DataFrame(schema=ANSWERS)
-    found["data"] = pl.read_parquet(ROOT / "data" / DATASET / profile / "pairs.parquet")
-    return found | {"scored": pl.read_parquet(ROOT / "data" / "token_scores" / profile / "scores.parquet")}
+    made, scores = (ROOT / "data" / name / profile for name in (DATASET, "token_scores"))
+    found |= {"data": pl.read_parquet(made / "pairs.parquet"), "scored": pl.read_parquet(scores / "scores.parquet")}
+    unread = pl.read_parquet(made / "dropped.parquet")
+    return found | {"unread": unread, "left_out": pl.concat([pl.read_parquet(at / "left_out.parquet") for at in (scores, trained)])}
 
 
 def own_tables(raw: dict[str, pl.DataFrame], params: Params, profile: str) -> dict[str, pl.DataFrame]:
@@ -62,6 +64,7 @@ def own_tables(raw: dict[str, pl.DataFrame], params: Params, profile: str) -> di
         "contrasts": contrasts.table(found, start, marks, params.train, params.oracle.oracles),
         "trivial": tables.trivial_table(marks),
         "kinds": tables.kinds_table(pairs, runs, data),
+        "dropped": tables.dropped_table(raw["unread"], raw["left_out"]),
         "experiments": raw["experiments"],
         "answers": raw["answers"],
         "judged": verdicts(raw["answers"], data, params, profile),

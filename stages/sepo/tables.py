@@ -187,3 +187,15 @@ def kinds_table(pairs: pl.DataFrame, runs: pl.DataFrame, data: pl.DataFrame) -> 
         .agg(n=pl.col("id").n_unique().cast(pl.Int64), accuracy=pl.col("right").mean())
         .sort("method", "kind")
     )
+
+
+def dropped_table(unread: pl.DataFrame, left_out: pl.DataFrame) -> pl.DataFrame:
+    """set, step, reason, pairs: how many pairs are missing and why.
+
+    Args:
+        unread: set, id, reason of rows that gave no pair.
+        left_out: set, split, id, reason of pairs whose tokens cannot be used; those that two stages left out stand in it twice.
+    """
+    steps = {"reading": unread.select("set", "id", "reason"), "tokens": left_out.select("set", "id", "reason").unique()}
+    rows = [rows.group_by("set", "reason").agg(pairs=pl.len().cast(pl.Int64), step=pl.lit(step).first()) for step, rows in steps.items()]
+    return pl.concat(rows).sort("set", "step", "reason")

@@ -3,7 +3,7 @@
 A policy is a LoRA on the reference (the base model with the reference adapter of stage ``sepo_oracle`` folded in). A run that two
 experiments share is trained once. Writes ``models/sepo_policies/<profile>/``: the adapters, `runs.parquet` (what each run is),
 `experiments.parquet` (which runs an experiment compares), `curves.parquet`, `measured.parquet` (log-probabilities of each test pair under
-each policy), `divergence.parquet` and `answers.parquet`.
+each policy), `divergence.parquet`, `answers.parquet` and `left_out.parquet` (pairs that are too long or too short, or alike once cut).
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ class Bench:
     test: dict[str, Pairs]
     cached: dict[str, list[dict[str, Any]]]  # training pairs with the reference's log-probabilities
     unit: dict[str, float]  # FLOPs of a step of DPO with a live reference on a set
+    left_out: pl.DataFrame  # pairs that are neither trained on nor measured: set, split, id, reason
 
 
 def settings_of(params: Params, model: Any, seed: int) -> Settings:
@@ -115,9 +116,11 @@ def ready(params: Params, sets: list[str], profile: str) -> tuple[Bench, list[pl
     p, table = params.train, read(profile)
     model, tokenizer = load_lm(p.model)
     s = settings_of(params, model, params.seed)
+    left = []
 
     def pairs(name: str, split: str) -> Pairs:
-        found, _ = encoded(table, tokenizer, params.tokens, name, split, params.seed)
+        found, dropped = encoded(table, tokenizer, params.tokens, name, split, params.seed)
+        left.append(dropped)
         return entering(model, found.head(p.pairs) if split == "train" and p.pairs else found, s.lora_layers)
 
     measured_sets = dict.fromkeys(name for e in p.experiments for name in e.measured)
@@ -129,7 +132,7 @@ def ready(params: Params, sets: list[str], profile: str) -> tuple[Bench, list[pl
     measured.append(measure(model, test, start, UNTRAINED))
     cached = {name: with_reference(own, token_log_probs(model, own.tokens, start)) for name, own in train.items()}
     unit = {name: step_flops(LIVE_DPO, model, own.tokens, s) for name, own in train.items()}
-    return Bench(model, tokenizer, params, start, train, test, cached, unit), measured
+    return Bench(model, tokenizer, params, start, train, test, cached, unit, pl.concat(left)), measured
 
 
 def policy(b: Bench, spec: Spec, scored: pl.DataFrame, folder: Path) -> tuple[Settings, Run, dict[str, Any]]:
@@ -229,10 +232,11 @@ def every(wanted: dict[str, list[Spec]]) -> list[Spec]:
     return list(dict.fromkeys(spec for group in wanted.values() for spec in group))
 
 
-def write(made: Made, wanted: dict[str, list[Spec]], model: str, target: Path) -> None:
+def write(made: Made, wanted: dict[str, list[Spec]], b: Bench, target: Path) -> None:
     """Adapters and tables of all policies."""
     for spec, s, done, _ in made.runs:
-        save_lora(done.tensors, s, model, target / "adapters" / spec.name)
+        save_lora(done.tensors, s, b.params.train.model, target / "adapters" / spec.name)
+    write_parquet(b.left_out, target / "left_out.parquet", sort_by=["set", "split", "id"])
     members = [{"experiment": name, "run": spec.name} for name, group in wanted.items() for spec in dict.fromkeys(group)]
     write_parquet(pl.DataFrame([row for *_, row in made.runs], infer_schema_length=None), target / "runs.parquet")
     write_parquet(pl.DataFrame(members), target / "experiments.parquet")
@@ -258,7 +262,7 @@ def main(profile: str) -> None:
     train_all(b, wanted, scored, folder, made)
     if is_main():
         with atomic_dir(ROOT / "models" / MODEL / profile) as target:
-            write(made, wanted, p.model, target)
+            write(made, wanted, b, target)
         infos = [{"run": spec.name} | done.info for spec, _, done, _ in made.runs]
         facts = {"seconds": round(time.perf_counter() - began, 1), "peak_memory_mb": max(info["peak_memory_mb"] for info in infos)}
         write_json({"runs": infos} | facts, ROOT / "models" / MODEL / f"{profile}.run.json")

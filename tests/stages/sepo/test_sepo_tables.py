@@ -108,6 +108,20 @@ def test_rules_that_read_nothing_by_hand():
     assert table.filter(rule="coin").select("low", "high").row(0) == (0.5, 0.5)
 
 
+def test_dropped_pairs_are_counted_once():
+    unread = pl.DataFrame({"set": ["a", "a", "b"], "id": ["1", "2", "3"], "reason": ["equal", "equal", "equal"]})
+    left = {"set": ["a", "a", "a"], "split": ["test"] * 3, "id": ["4", "4", "5"], "reason": ["short", "short", "alike"]}
+    table = tables.dropped_table(unread, pl.DataFrame(left)).select("set", "step", "reason", "pairs")
+    assert table.rows() == [
+        ("a", "reading", "equal", 2),
+        ("a", "tokens", "alike", 1),
+        ("a", "tokens", "short", 1),
+        ("b", "reading", "equal", 1),
+    ]
+    none = pl.DataFrame(schema={"set": pl.String, "split": pl.String, "id": pl.String, "reason": pl.String})
+    assert tables.dropped_table(none.drop("split"), none).is_empty()
+
+
 # --- comparisons -------------------------------------------------------------------------------------------------------------
 
 
