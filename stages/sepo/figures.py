@@ -97,7 +97,7 @@ def concentration(shares: pl.DataFrame) -> dict:
         "x": field("tokens", "quantitative", "share of the tokens, best first"),
         "y": field("reward", "quantitative", "share of the positive reward"),
         "color": field("oracle", "nominal"),
-        "strokeDash": field("side", "nominal"),
+        "strokeDash": field("side", "nominal", legend={"symbolType": "stroke"}),  # dots would be alike
     }
     even = {"data": {"values": [{"tokens": 0, "reward": 0}, {"tokens": 1, "reward": 1}]}, "mark": {"type": "line", "color": RULE}}
     even["encoding"] = {"x": field("tokens", "quantitative"), "y": field("reward", "quantitative")}
