@@ -274,7 +274,7 @@ def main(profile: str) -> None:
     for name, key in keys.items():
         write_table(t[name], SYSTEM, profile, name, key)
     curves = pl.read_parquet(ROOT / "models" / "gender_tuned" / profile / "curves.parquet")
-    for name, spec in figures.draw(t, curves, params.edit.rows[0].model).items():
+    for name, spec in figures.draw(t, curves, params.measure.rows[0].model).items():
         write_json(spec, folder(SYSTEM, profile) / "plots" / f"{name}.json")
     write_descriptions(
         SYSTEM,

@@ -14,9 +14,9 @@ from catalog.base.progress import progress
 from catalog.inside.anatomy import forest
 from catalog.inside.attribution import lens, trace
 from catalog.inside.neurons import bases, comparative_neurons, geometry, likely_tokens
+from catalog.inside.scan import Neuron
 from catalog.models.inference import log_likelihood
-from stages.gender_bias.measure import inside
-from stages.gender_bias.method import Neuron
+from stages.gender_bias.bench import inside
 
 COUNT = 18  # neurons edited, §6.2
 

@@ -16,7 +16,7 @@ from catalog.inside.anatomy import view
 from catalog.inside.patch import load_patch
 from catalog.report.results import wilson
 from catalog.training import train as training
-from stages.gender_bias import calibration, dataset, edit, evaluate, figures
+from stages.gender_bias import calibration, dataset, evaluate, figures, measure
 from stages.gender_bias.calibration import word_tokenizer
 from stages.gender_bias.settings import Params, Row
 
@@ -178,7 +178,7 @@ def published(tmp_path_factory):
     real = params.profile_params(Params, "gender_bias", "small")
     experiments = ("dose", "prompt", "projection", "hierarchy", "proto_a", "choice", "checkpoint")
     p = dataclasses.replace(
-        real.edit, rows=(Row("tiny", None, True, 4, experiments), Row("tiny", "other/lora", False, 0, ())), templates=None, neutral_every=1,
+        real.measure, rows=(Row("tiny", None, True, 4, experiments), Row("tiny", "other/lora", False, 0, ())), templates=None, neutral_every=1,
         dose=(1, 3),
         perplexity_limit=1.0, neurons=4, hierarchy_neurons=3, general_kl=9.0, gender_fall=0.0,
     )  # fmt: skip
@@ -189,13 +189,13 @@ def published(tmp_path_factory):
         tensors = {name: tensor + 0.3 for name, tensor in get_peft_model_state_dict(adapted).items()}
     training.save_lora(tensors, low, "tiny", root / "models" / "other" / "lora")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(edit, "load", lambda name, dtype: (model, tokenizer, view(model)))
-        patch.setattr(edit, "ROOT", root)
+        patch.setattr(measure, "load", lambda name, dtype: (model, tokenizer, view(model)))
+        patch.setattr(measure, "ROOT", root)
         folder = root / "models" / "gender_edit" / "small"
-        out = {name: [] for name in edit.NAMES}
-        sets = {row.name: edit.study(row, data, p, 0, "small", folder, out) for row in p.rows}
+        out = {name: [] for name in measure.NAMES}
+        sets = {row.name: measure.study(row, data, p, 0, "small", folder, out) for row in p.rows}
         cal = calibration.calibrate(0, calibration.Sizes(seeds=1, words_each=2, definitional=2, objects=3, steps=4, draws=1))
-        for name in edit.NAMES:
+        for name in measure.NAMES:
             io.write_parquet(pl.concat(out[name]) if name in out and out[name] else cal[name], folder / f"{name}.parquet")
         io.write_json(sets, folder / "neurons.json")
         facts = {"seconds": 1.0, "peak_memory_mb": 5}
@@ -210,7 +210,7 @@ def published(tmp_path_factory):
             io.write_parquet(data[name], root / "data" / place / "small" / f"{name}.parquet")
         for module in (params, evaluate):
             patch.setattr(module, "ROOT", root)
-        patch.setattr(evaluate, "profile_params", lambda *_: dataclasses.replace(real, edit=p))
+        patch.setattr(evaluate, "profile_params", lambda *_: dataclasses.replace(real, measure=p))
         evaluate.main("small")
     return root, model, before, sets
 
