@@ -15,6 +15,7 @@ the same effect costs less than switching a few off.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,18 @@ from catalog.base.progress import progress
 from catalog.inside.anatomy import Forest, View, embed, forest, run_blocks
 from catalog.inside.attribution import Lens, Trace, attention_neurons, lens, top_tokens, trace
 from catalog.inside.scan import Neuron, Probe, finish, neuron_scan, odds, probe
+from catalog.models.answers import answer_ids
+
+# --- targets ------------------------------------------------------------------------------------------------------------------
+
+
+def single_tokens(tokenizer, words: Sequence[str]) -> list[int | None]:
+    """Id of each word as it stands behind another word, or None where the tokenizer needs several tokens or does not know it. The word
+    by itself would not do: tokenizers such as Llama's put a space before every text, others merge the space into the word."""
+    found = [answer_ids(tokenizer, "a", f" {word}", apart=True) for word in words]
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    return [ids[0] if len(ids) == 1 and ids[0] != unknown else None for ids in found]
+
 
 # --- scores -------------------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from catalog.base.errors import CatalogError
 from catalog.inside.anatomy import View, view
 from catalog.inside.scan import Probe, finish, probe
+from catalog.inside.two_targets import single_tokens
 from catalog.models.inference import log_likelihood
 from catalog.models.lm import load_lm
 
@@ -29,30 +30,18 @@ class Targets:
     female: list[int]
 
 
-def inside(tokenizer, word: str) -> list[int]:
-    """Token ids of ``word`` as it stands after another word. " word" alone would not do: tokenizers such as Llama's put a space before
-    every text themselves."""
-    first = tokenizer("a", add_special_tokens=False)["input_ids"]
-    return tokenizer(f"a {word}", add_special_tokens=False)["input_ids"][len(first) :]
-
-
-def single_token(tokenizer, word: str) -> int | None:
-    """Id of ``word`` with a space before it, or None when the tokenizer needs several tokens or does not know it."""
-    ids = inside(tokenizer, word)
-    return ids[0] if len(ids) == 1 and ids[0] != getattr(tokenizer, "unk_token_id", None) else None
-
-
 def targets(tokenizer, name: str, synonyms: pl.DataFrame) -> Targets:
     """Targets of ``synonyms`` (male, female) that are single tokens in both genders.
 
     Raises:
         CatalogError: man or woman is not a single token of this model.
     """
-    if single_token(tokenizer, "man") is None or single_token(tokenizer, "woman") is None:
+    man, woman = single_tokens(tokenizer, ["man", "woman"])
+    if man is None or woman is None:
         raise CatalogError(f"' man' and ' woman' are not single tokens of {name}, so its bias is not defined; leave it out of `measure`.")
-    pairs = [(single_token(tokenizer, a), single_token(tokenizer, b)) for a, b in synonyms.select("male", "female").iter_rows()]
+    pairs = zip(*(single_tokens(tokenizer, synonyms[side].to_list()) for side in ("male", "female")), strict=True)
     whole = [pair for pair in pairs if None not in pair]
-    return Targets(single_token(tokenizer, "man"), single_token(tokenizer, "woman"), [a for a, _ in whole], [b for _, b in whole])
+    return Targets(man, woman, [a for a, _ in whole], [b for _, b in whole])
 
 
 @dataclass

@@ -22,6 +22,7 @@ from catalog.inside.interventions import random_neurons
 from catalog.inside.patch import make_patch, patched, save_patch
 from catalog.inside.scan import finish, probe
 from catalog.inside.two_targets import find
+from catalog.models.answers import next_token
 from catalog.models.lm import load_lm, require_full
 from catalog.training.adapters import save_model, saved_lora
 from stages.gender_bias.bench import Bench, bench, choices, load, reverse
@@ -43,8 +44,8 @@ class Recorder:
         self.base = b.reading(b.v.n_layers - 1) if base is None else base
         sums = data["sums"]
         self.on_sums = probe(b.v, b.ids(sums["prompt"].to_list()))
-        answers = b.tokenizer(sums["answer"].to_list(), add_special_tokens=False)["input_ids"]
-        self.gold = torch.tensor([ids[0] for ids in answers], device=b.v.device)[self.on_sums.rows]
+        gold = [next_token(b.tokenizer, prompt, answer, apart=True) for prompt, answer in sums.select("prompt", "answer").iter_rows()]
+        self.gold = torch.tensor(gold, device=b.v.device)[self.on_sums.rows]
 
     def note(self, method: str, start: int = 0, *, neurons: int | None = None, seed: int = 0, wide: bool = False, prefix: str = "") -> None:
         """Measure the model as it stands; ``start`` is the first layer that differs. ``wide`` adds multiple choice and the reverse

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import types
 
 import polars as pl
 import pytest
@@ -17,7 +18,7 @@ from catalog.inside.attribution import Lens, Trace, attention_neurons, lens, que
 from catalog.inside.interventions import scale_neurons
 from catalog.inside.neurons import neuron_scores
 from catalog.models.inference import LogLikelihood
-from stages.gender_bias import bench, method, proto
+from stages.gender_bias import bench, measure, method, proto
 from stages.gender_bias.calibration import word_tokenizer
 from stages.gender_bias.measure import without_direction
 
@@ -240,15 +241,35 @@ def test_choices_are_made_by_the_likelihood_of_the_texts(monkeypatch):
     assert found.rows() == [(7, "PIQA", False, True), (8, "MMLU", True, True)]  # -3 for two tokens: less in sum, more in the mean
 
 
-def test_targets_of_a_tokenizer_that_puts_a_space_before_every_text():
-    """As Llama's: " man" alone becomes two tokens, though it is one inside a text."""
-    pieces = ["<unk>", "\u2581", *"manwo", "an", "man", "\u2581man", "\u2581a", "wo", "woman", "\u2581woman"]
-    merges = [("a", "n"), ("m", "an"), ("w", "o"), ("wo", "man"), ("\u2581", "man"), ("\u2581", "a"), ("\u2581", "woman")]
+SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
+
+
+def spaced(words, digits="1234"):
+    """A tokenizer as Llama's, that puts a space before every text: " man" alone becomes two tokens, though it is one inside a text, and a
+    digit alone becomes the space and the digit."""
+    merges = [(word[:i], word[i]) for word in words for i in range(1, len(word))] + [(SPACE, word) for word in words]
+    pieces = list(dict.fromkeys(["<unk>", SPACE, *sorted(set("".join(words) + digits)), *map("".join, merges)]))
     inner = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, merges, unk_token="<unk>", fuse_unk=True))
-    inner.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
-    own = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>")
+    inner.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
+    return PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>"), pieces
+
+
+def test_targets_of_a_tokenizer_that_puts_a_space_before_every_text():
+    own, pieces = spaced(["a", "woman", "man"])
+    assert [pieces[i] for i in own(" man")["input_ids"]] == [SPACE, f"{SPACE}man"]
     to = bench.targets(own, "spelled", pl.DataFrame({"male": ["man", "won"], "female": ["woman", "woman"]}))
-    assert (to.man, to.woman) == (pieces.index("\u2581man"), pieces.index("\u2581woman")) and (to.male, to.female) == ([to.man], [to.woman])
+    assert (to.man, to.woman) == (pieces.index(f"{SPACE}man"), pieces.index(f"{SPACE}woman"))
+    assert (to.male, to.female) == ([to.man], [to.woman])
+
+
+def test_each_sum_has_its_own_digit_to_be_right():
+    own, pieces = spaced(["is"])
+    assert [ids[0] for ids in own(["3", "4"])["input_ids"]] == [pieces.index(SPACE)] * 2  # alone, every answer begins alike
+    sums = pl.DataFrame({"id": [1, 2], "prompt": ["1 2 is ", "2 2="], "answer": ["3", "4"]})
+    v = view(tiny("llama", vocabulary=len(pieces)))
+    b = types.SimpleNamespace(v=v, tokenizer=own, ids=lambda texts: own(texts)["input_ids"])
+    record = measure.Recorder(b, {"sums": sums}, {}, base=(None, None))
+    assert [pieces[i] for i in record.gold[record.on_sums.rows.argsort()].tolist()] == ["3", "4"]
 
 
 def test_a_model_without_the_single_tokens_is_named():

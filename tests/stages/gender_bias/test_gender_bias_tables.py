@@ -15,7 +15,8 @@ from catalog.base import io, params
 from catalog.inside.anatomy import view
 from catalog.inside.patch import load_patch
 from catalog.report.results import wilson
-from catalog.training import train as training
+from catalog.training.adapters import lora, save_lora
+from catalog.training.settings import Settings
 from stages.gender_bias import calibration, dataset, evaluate, figures, measure
 from stages.gender_bias.calibration import word_tokenizer
 from stages.gender_bias.settings import Params, Row
@@ -184,10 +185,10 @@ def published(tmp_path_factory):
     )  # fmt: skip
     model, tokenizer = tiny("llama", vocabulary=300), word_tokenizer([*SINGLE.split(), *TRAITS, *HOBBIES])
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    low = training.Settings(lora_rank=2)
-    with training.lora(model, low) as adapted:  # away from its start, where a LoRA changes nothing
+    low = Settings(lora_rank=2)
+    with lora(model, low) as adapted:  # away from its start, where a LoRA changes nothing
         tensors = {name: tensor + 0.3 for name, tensor in get_peft_model_state_dict(adapted).items()}
-    training.save_lora(tensors, low, "tiny", root / "models" / "other" / "lora")
+    save_lora(tensors, low, "tiny", root / "models" / "other" / "lora")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "load", lambda name, dtype: (model, tokenizer, view(model)))
         patch.setattr(measure, "ROOT", root)
