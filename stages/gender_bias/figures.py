@@ -6,8 +6,7 @@ from __future__ import annotations
 import polars as pl
 
 from catalog.report.vega import OTHER, OWN, RULE, field, spec
-
-RAW = "words factual neutral choice arithmetic reverse neurons hierarchy proto_a calibration calibration_edit".split()
+from stages.gender_bias.tables import DOSES
 
 
 def word_table(prompts: pl.DataFrame) -> pl.DataFrame:
@@ -31,7 +30,7 @@ def dose_table(edits: pl.DataFrame) -> pl.DataFrame:
         )
     )  # fmt: skip
     table = named.filter(pl.col("selection").is_not_null()).select("model", "selection", "neurons", *columns)
-    dosed = edits.filter(at.str.starts_with("dose"))["model"].unique()
+    dosed = edits.filter(at.is_in(DOSES))["model"].unique()
     start = pl.DataFrame({"model": sorted(dosed.to_list())}).join(pl.DataFrame({"selection": ["combined", "logit"]}), how="cross")
     zero = {name: pl.lit(1.0 if name == "agreement" else 0.0) for name in columns}
     start = start.with_columns(neurons=pl.lit(0, pl.Int32), **zero)
@@ -82,7 +81,7 @@ def words(table: pl.DataFrame, model: str) -> dict:
 
 def methods(edits: pl.DataFrame, model: str) -> dict:
     """Every method: fall of mean |d| against the change of perplexity."""
-    data = edits.filter((pl.col("model") == model) & ~pl.col("method").str.starts_with("dose") & (pl.col("method") != "none"))
+    data = edits.filter((pl.col("model") == model) & ~pl.col("method").is_in(DOSES) & (pl.col("method") != "none"))
     data = data.select("method", "seed", "abs_d_drop", "abs_d_drop_low", "abs_d_drop_high", "spread_drop", "perplexity_change", "agreement")
     data = data.sort("method", "seed").with_columns(label=pl.when(pl.col("seed") == 0).then(pl.col("method")).otherwise(pl.lit("")))
     scale = {"type": "symlog", "constant": 0.01}

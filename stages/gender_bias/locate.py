@@ -172,12 +172,12 @@ def _factor(chosen: Selection, neuron: Neuron) -> float | None:
 def hierarchy(
     v, tokenizer, found: Found, texts: list[str], report: Probe, nll: Tensor, p: Measure, model: str, generator: torch.Generator
 ) -> pl.DataFrame:
-    """Switch off a few shallow general neurons, as many gender neurons, as many random ones: share of deeper coefficients that change by
-    more than a tenth of their size at the last positions of prompts ``texts``, and perplexity of the neutral text of ``report`` (``nll``
-    before).
+    """Switch off a few shallow general neurons, as many gender neurons, as many random ones. One row a group: for each of a dozen prompts
+    of ``texts`` the share of deeper coefficients that change by more than a tenth of their size at its last position (``changed``), and for
+    each paragraph of ``report`` its tokens and their negative log-probability before (``nll``, of every token) and after.
 
-    All are shallow. General neurons have the largest KL among those that write most on neutral text (mean |m| times the length of v);
-    gender neurons are those with the largest gradient score whose KL is at most ``p.general_kl``."""
+    All are shallow. General neurons have the largest KL among those that write most on neutral text (mean |m| times the length of v), on
+    the paragraphs of the split locate; gender neurons are those with the largest gradient score whose KL is at most ``p.general_kl``."""
     shallow = list(range(max(1, round(p.shallow * v.n_layers))))
     tree = found.on_neutral.trees[0]
     written = []
@@ -210,21 +210,25 @@ def hierarchy(
         first = min(layer for layer, _ in neurons)
         with scale_neurons(v, neurons):
             loss = -finish(v, report, first, lambda logp: logp).gather(1, report.after[:, None])[:, 0].double()
-            moved, total = 0.0, 0
+            changed = torch.zeros(len(some.rows), device=v.device)
             for before, tree in base:
                 after = _coefficients(v, tree, 0)
                 deeper = slice(max(layer for layer, _ in neurons) + 1, None)
                 large = (after[deeper] - before[deeper]).abs() > 0.1 * before[deeper].abs()
-                moved, total = moved + float(large.sum()), total + large.numel()
+                changed[tree.prompts] = large.float().mean((0, 2))
         rows.append(
             {
                 "model": model, "group": group, "n": len(neurons), "first_layer": first, "last_layer": max(layer for layer, _ in neurons),
-                "deeper_changed": moved / total if total else None,
-                "perplexity_before": float(nll.mean().exp()), "perplexity": float(loss.mean().exp()),
-                "neurons": " ".join(f"{layer}_{index}" for layer, index in neurons),
+                "neurons": [f"{layer}_{index}" for layer, index in neurons], "changed": changed.tolist(),
+                "tokens": torch.bincount(report.rows).tolist(), "nll_before": _sums(nll, report), "nll": _sums(loss, report),
             }
         )  # fmt: skip
     return pl.DataFrame(rows)
+
+
+def _sums(values: Tensor, p: Probe) -> list[float]:
+    """Sums of the read positions' values by prompt."""
+    return torch.bincount(p.rows, weights=values.double()).tolist()
 
 
 def _coefficients(v, tree, start: int) -> Tensor:

@@ -8,6 +8,7 @@ from tiny import tiny
 
 from catalog.base.params import profile_params
 from catalog.inside.anatomy import view
+from catalog.inside.interventions import scale_neurons
 from catalog.inside.scan import finish, probe
 from catalog.inside.two_targets import find
 from stages.gender_bias.locate import cards, hierarchy, part, search, selections, weighed
@@ -64,5 +65,10 @@ def test_hierarchy_compares_groups_of_one_size(located):
         v, tokenizer, found, TEXTS, report, nll, dataclasses.replace(p, general_kl=9.0), "m", torch.Generator().manual_seed(0)
     )
     assert table["group"].to_list() == ["general", "gender", "random"] and set(table["n"]) == {p.hierarchy_neurons}
-    assert ((table["deeper_changed"] > 0) & (table["deeper_changed"] <= 1)).all()
-    assert table["perplexity_before"].n_unique() == 1
+    assert all(len(row) == 12 and 0 <= min(row) and max(row) <= 1 for row in table["changed"]) and max(table["changed"][0]) > 0
+    assert table["nll_before"].n_unique() == 1 and table["tokens"].to_list() == [[8]] * 3
+    assert table["nll_before"][0].to_list() == pytest.approx([float(nll.sum())])
+    chosen = [tuple(map(int, name.split("_"))) for name in table["neurons"][0]]
+    with scale_neurons(v, chosen):
+        off = -finish(v, report, 0, lambda logp: logp).gather(1, report.after[:, None])[:, 0].double()
+    assert table["nll"][0].to_list() == pytest.approx([float(off.sum())], rel=1e-5)

@@ -179,8 +179,8 @@ def published(tmp_path_factory):
     real = params.profile_params(Params, "gender_bias", "small")
     experiments = ("dose", "prompt", "projection", "hierarchy", "proto_a", "choice", "checkpoint")
     p = dataclasses.replace(
-        real.measure, rows=(Row("tiny", None, True, 4, experiments), Row("tiny", "other/lora", False, 0, ())), templates=None, neutral_every=1,
-        dose=(1, 3),
+        real.measure, rows=(Row("tiny", None, True, 4, experiments), Row("tiny", "other/lora", False, 0, ())), templates=None,
+        neutral_every=1, dose=(1, 3),
         perplexity_limit=1.0, neurons=4, hierarchy_neurons=3, general_kl=9.0, gender_fall=0.0,
     )  # fmt: skip
     model, tokenizer = tiny("llama", vocabulary=300), word_tokenizer([*SINGLE.split(), *TRAITS, *HOBBIES])
