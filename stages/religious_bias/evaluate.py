@@ -59,7 +59,7 @@ def build(s: dict[str, pl.DataFrame], human, causal: str) -> dict[str, pl.DataFr
         "image_excess": image_tables.excess(s),
         "bridge": image_tables.bridge(s["bridge"], s["bridge_text"]),
         "twins": contrasts.twins(s["masks"]),
-        "contrasts": contrasts.contrasts(s),
+        "contrasts": contrasts.contrasts(s, scores),
         "baselines": trivial_baselines(RELIGIONS),
     }
 

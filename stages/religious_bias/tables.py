@@ -120,6 +120,16 @@ def with_wilson(table: pl.DataFrame, hits: str, name: str) -> pl.DataFrame:
     return table.with_columns((pl.col(hits) / pl.col("n")).alias(name), ci_low=low, ci_high=high)
 
 
+def judged(part: pl.DataFrame, task: str) -> pl.DataFrame:
+    """The score that mitigations of one model and task are judged by: condition, template, religion (`all` too), value, utility."""
+    score, stem = JUDGED[task]
+    mine = part.filter(pl.col("score") == score, pl.col("stem") == stem if stem else ~pl.col("twin"), pl.col("religion") != "")
+    spread = (pl.col("value") - pl.col("value").mean()).abs().mean() if stem else pl.col("value").mean()
+    whole = mine.group_by("condition", "template", maintain_order=True).agg(spread.alias("value"), pl.col("utility").mean(), pl.len())
+    whole = whole.filter(pl.col("len") == len(RELIGIONS)).with_columns(religion=pl.lit("all"))
+    return pl.concat([mine.select("condition", "template", "religion", "value", "utility"), whole.drop("len")], how="diagonal")
+
+
 def mitigation(scores: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
     """Each mitigation against none, paired by template; a negative delta is less bias.
 
@@ -128,12 +138,8 @@ def mitigation(scores: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
     """
     rows = []
     for (model, task), part in scores.group_by("model", "task", maintain_order=True):
-        score, stem = JUDGED[task]
-        mine = part.filter(pl.col("score") == score, pl.col("stem") == stem if stem else ~pl.col("twin"), pl.col("religion") != "")
-        spread = (pl.col("value") - pl.col("value").mean()).abs().mean() if stem else pl.col("value").mean()
-        whole = mine.group_by("condition", "template", maintain_order=True).agg(spread.alias("value"), pl.col("utility").mean(), pl.len())
-        whole = whole.filter(pl.col("len") == len(RELIGIONS)).with_columns(religion=pl.lit("all"))
-        both = pl.concat([mine.select("condition", "template", "religion", "value", "utility"), whole.drop("len")], how="diagonal")
+        score = JUDGED[task][0]
+        both = judged(part, task)
         base = both.filter(pl.col("condition") == "none").select("template", "religion", before="value", utility_before="utility")
         for (name, religion), other in both.filter(pl.col("condition") != "none").group_by("condition", "religion", maintain_order=True):
             pair = base.join(other, on=["template", "religion"], maintain_order="left").sort("template")
