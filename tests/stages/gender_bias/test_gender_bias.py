@@ -15,7 +15,7 @@ from catalog.inside.attribution import lens, trace
 from catalog.inside.interventions import scale_neurons
 from catalog.inside.neurons import neuron_scores
 from catalog.inside.patch import apply_patch, load_patch, make_patch, patched, revert_patch, save_patch
-from stages.gender_bias import evaluate, method
+from stages.gender_bias import method, tables
 from stages.gender_bias.bench import targets
 from stages.gender_bias.measures import change, gap, spread
 
@@ -175,10 +175,10 @@ def words_of(method_name, values, seed=0):
 
 
 def test_bias_and_edits_by_hand(monkeypatch):
-    monkeypatch.setattr(evaluate, "bootstrap", lambda *args, **more: (0.0, 0.0))  # of two words there is nothing to resample
+    monkeypatch.setattr(tables, "bootstrap", lambda *args, **more: (0.0, 0.0))  # of two words there is nothing to resample
     prompts = pl.concat([words_of("none", {"a": (1.0, 3.0), "b": (-1.0, -1.0)}), words_of("combined", {"a": (0.5, 0.5), "b": (-1.0, 0.0)})])
-    words = evaluate.by_word(prompts)
-    table = evaluate.bias(words).filter((pl.col("category") == "all") & (pl.col("method") == "none")).row(0, named=True)
+    words = tables.by_word(prompts)
+    table = tables.bias(words).filter((pl.col("category") == "all") & (pl.col("method") == "none")).row(0, named=True)
     assert table["mean_abs_d"] == pytest.approx(1.5) and table["mean_d"] == pytest.approx(0.5) and table["n"] == 2
     assert table["spread"] == pytest.approx(math.sqrt(4.5)) and table["mass"] == pytest.approx(0.3)
     assert table["share_over_log2"] == 1 and table["abs_d_unseen"] == pytest.approx(2.0)
@@ -191,11 +191,11 @@ def test_bias_and_edits_by_hand(monkeypatch):
         {"model": "m", "method": ["none", "none", "combined", "combined"], "seed": 0, "neurons": None, "paragraph": [0, 1, 0, 1],
          "tokens": 10, "nll": [20.0, 20.0, 20.0, 21.0], "agree": [10, 10, 9, 8]}, schema_overrides={"neurons": pl.Int32},
     )  # fmt: skip
-    r = evaluate.edits(words, factual, neutral).filter(pl.col("method") == "combined").row(0, named=True)
+    r = tables.edits(words, factual, neutral).filter(pl.col("method") == "combined").row(0, named=True)
     assert r["abs_d_drop"] == pytest.approx(1 - 0.5 / 1.5) and r["spread_drop"] == pytest.approx(1 - 1.0 / 3.0)
     assert r["perplexity_change"] == pytest.approx(math.exp(1 / 20) - 1) and r["agreement"] == pytest.approx(0.85)
     assert (r["factual_before"], r["factual"], r["factual_right"]) == pytest.approx((2.0, 0.25, 0.5))
-    pair = evaluate.against(words).filter(pl.col("other") == "none").row(0, named=True)
+    pair = tables.against(words).filter(pl.col("other") == "none").row(0, named=True)
     assert pair["abs_d_difference"] == pytest.approx(-1.0)
 
 
@@ -204,7 +204,7 @@ def test_proto_total_is_the_mean_of_both_genders():
         {"model": "m", "method": "none", "profession": ["nurse", "maid", "miner"], "gender": ["woman", "woman", "man"], "prompt_id": 1,
          "first": [1.0, 2.0, 0.5], "whole": [1.0, 1.0, 1.0]}
     )  # fmt: skip
-    table = evaluate.proto(raw).filter((pl.col("tokens") == "first") & (pl.col("prompt") == "all"))
+    table = tables.proto(raw).filter((pl.col("tokens") == "first") & (pl.col("prompt") == "all"))
     assert dict(table.select("gender", "bias").iter_rows()) == pytest.approx({"woman": 1.5, "man": 0.5, "total": 1.0})
     assert (1.26 - 0.81) / 1.26 == pytest.approx(0.357, abs=1e-3)
 
