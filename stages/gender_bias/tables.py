@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from catalog.report.results import bootstrap, wilson
-from stages.gender_bias.measures import change, gap, spread
+from stages.gender_bias.word_stats import change, gap, spread
 
 KEY = ["model", "method", "seed"]
 DOSES = ("dose combined", "dose logit")  # parts of a selection, measured for the dose-response

@@ -17,7 +17,7 @@ from catalog.inside.neurons import neuron_scores
 from catalog.inside.patch import apply_patch, load_patch, make_patch, patched, revert_patch, save_patch
 from stages.gender_bias import method, tables
 from stages.gender_bias.bench import targets
-from stages.gender_bias.measures import change, gap, spread
+from stages.gender_bias.word_stats import change, gap, spread
 
 PROMPTS = [[3, 5, 7, 9], [3, 5, 8], [40, 1, 6]]
 MAN, WOMAN = 11, 12
