@@ -59,10 +59,10 @@ def results(profile: str, t: dict[str, pl.DataFrame]) -> list[dict]:
         add("edit", r, "log_odds_spread_drop_rel", r["spread_drop"], (r["spread_drop_low"], r["spread_drop_high"]), r["n"])
         ci = (r["perplexity_change_low"], r["perplexity_change_high"])
         add("edit", r, "perplexity_change_rel", r["perplexity_change"], ci, r["paragraphs"], "capability")
-        add("edit", r, "perplexity", r["perplexity"], dataset="capability")
-        add("edit", r, "agreement", r["agreement"], dataset="capability")
-        add("factual control", r, "log_odds_factual", r["factual"], (r["factual_low"], r["factual_high"]))
-        add("factual control", r, "accuracy", r["factual_right"])
+        add("edit", r, "perplexity", r["perplexity"], n=r["paragraphs"], dataset="capability")
+        add("edit", r, "agreement", r["agreement"], n=r["paragraphs"], dataset="capability")
+        add("factual control", r, "log_odds_factual", r["factual"], (r["factual_low"], r["factual_high"]), r["factual_words"])
+        add("factual control", r, "accuracy", r["factual_right"], n=r["factual_words"])
     for r in t["capability"].filter(~pl.col("method").is_in(DOSES)).iter_rows(named=True):
         dataset = "arithmetic" if r["set"] == "arithmetic" else "capability"
         add(f"capability: {r['set']}", r, "accuracy", r["accuracy"], (r["ci_low"], r["ci_high"]), r["n"], dataset)

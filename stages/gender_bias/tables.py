@@ -84,6 +84,7 @@ def edits(words: pl.DataFrame, factual: pl.DataFrame, neutral: pl.DataFrame) -> 
         out["factual_change"] = float((known["d"] - known["d0"]).abs().mean())
         out["factual_right_before"], out["factual_right"] = float((known["before"] > 0).mean()), float((known["after"] > 0).mean())
         of_words = known.group_by("word", maintain_order=True).agg(pl.col("after").mean())
+        out["factual_words"] = len(of_words)
         out["factual_low"], out["factual_high"] = bootstrap(of_words["after"].to_numpy())
         rows.append(out)
     return pl.DataFrame(rows, infer_schema_length=None, schema_overrides={"neurons": pl.Int32})
