@@ -72,3 +72,16 @@ def test_hierarchy_compares_groups_of_one_size(located):
     with scale_neurons(v, chosen):
         off = -finish(v, report, 0, lambda logp: logp).gather(1, report.after[:, None])[:, 0].double()
     assert table["nll"][0].to_list() == pytest.approx([float(off.sum())], rel=1e-5)
+
+
+@pytest.mark.parametrize("profile", ["small", "full"])
+def test_the_search_is_the_profiles_own(profile):
+    p = profile_params(Params, "gender_bias", profile).measure
+    how = search(p)
+    assert (how.logit_candidates, how.causal_candidates, how.query_candidates) == (
+        p.logit_candidates,
+        p.causal_candidates,
+        p.query_candidates,
+    )
+    assert (how.query_prompts, how.scan_paragraphs, how.neutral_every) == (p.query_prompts, p.scan_paragraphs, p.neutral_every)
+    assert (how.shallow, how.early_candidates) == (p.shallow, p.general_candidates)
