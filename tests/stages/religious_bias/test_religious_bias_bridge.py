@@ -1,4 +1,4 @@
-"""The neuron edit of religion on a tiny model with the project's own prompts: what is read, on which frames, and that all changes are undone."""
+"""The neuron edit of religion on a tiny model with the project's own prompts: what is read and where, and that changes are undone."""
 
 import re
 
