@@ -42,9 +42,9 @@ def shallow(model: Any, depth: int | None) -> Any:
     Raises:
         CatalogError: more layers than there are, or none.
     """
-    blocks = view(model).blocks
-    if depth is None:
+    if depth is None:  # also a model of a kind that cannot be cut
         return model
+    blocks = view(model).blocks
     if not 0 < depth <= len(blocks):
         raise CatalogError(f"An oracle cannot have {depth} layers of a model that has {len(blocks)}; correct depth.")
     layers = model.model.layers if hasattr(model, "model") else model.transformer.h
