@@ -6,7 +6,7 @@ from app_lib.strips import VERDICT_COLORS
 
 OURS = "#4263eb"
 BASELINE = "#868e96"
-SHAPES = {"holds": "circle", "fails": "cross", "undecided": "diamond", "not measured": "stroke"}
+SHAPES = {"holds": "circle", "fails": "cross", "undecided": "diamond", "not measured": "square"}
 
 
 def ledger(rows: list[dict[str, Any]]) -> dict[str, Any]:

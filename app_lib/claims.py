@@ -69,7 +69,7 @@ def in_words(row: dict[str, Any]) -> str:
         wanted = f"must be {_RELATIONS[row['relation']]} {ui.number(row['bound'])}"
     said = ui.number(row["value"]) + ", nothing is sampled" if row["exact"] else ui.with_interval(row["value"], row["low"], row["high"])
     smallest = "" if row["smallest_effect"] is None else f" · smallest effect it can see {ui.number(row['smallest_effect'])}"
-    source = "" if row["bound_from"] is None else f" · bound from {row['bound_from'].removeprefix('ours: ')}"
+    source = "" if row["bound_from"] is None else f" · bound: {row['bound_from']}"
     return f"{said}; {wanted}{n}{smallest}{source}"
 
 

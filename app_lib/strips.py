@@ -1,4 +1,4 @@
-"""Numbers with their intervals on a line, as SVG: light enough for a page of fifty, and in both colour modes.
+"""Numbers with their intervals on a line, as a few HTML boxes: light enough for a page of fifty, and in both colour modes.
 
 Positions are percentages, so a strip takes the width it is given. Only numbers go in; all words stand in Markdown beside it.
 """
@@ -10,9 +10,9 @@ REPORTED = "#f08c00"
 AGAINST = "#868e96"
 VERDICT_COLORS = {"holds": "#2f9e44", "fails": "#e03131", "undecided": "#7950f2", "not measured": "#adb5bd"}
 
-_DIAMOND = '<path d="M0 -7 L7 0 L0 7 L-7 0 Z" fill="{}"/>'
-_CIRCLE = '<circle r="6" fill="{}"/>'
-_SQUARE = '<rect x="-5.5" y="-5.5" width="11" height="11" fill="{}"/>'
+_DIAMOND = "width:10px;height:10px;transform:translate(-50%,-50%) rotate(45deg)"
+_CIRCLE = "width:12px;height:12px;border-radius:50%;transform:translate(-50%,-50%)"
+_SQUARE = "width:11px;height:11px;transform:translate(-50%,-50%)"
 MARKS = {"paper": (_DIAMOND, REPORTED), "ours": (_CIRCLE, OURS), "against": (_SQUARE, AGAINST)}
 
 Interval = tuple[float, float | None, float | None]  # value, low, high
@@ -42,8 +42,8 @@ def values(paper: float | None, ours: Interval | None, against: Interval | None,
     ends = scale(numbers, low, high)
     parts = [_axis(ends)]
     parts += [_bar(item[1], item[2], ends, MARKS[name][1]) for name, item in shown if item[1] is not None and item[1] != item[2]]
-    parts += [_mark(item[0], ends, MARKS[name][0].format(MARKS[name][1])) for name, item in shown]
-    return _svg(parts, alt)
+    parts += [_mark(item[0], ends, *MARKS[name]) for name, item in shown]
+    return _picture(parts, alt)
 
 
 def effect(measured: Interval, bounds: Sequence[float], verdict: str, alt: str) -> str:
@@ -55,16 +55,12 @@ def effect(measured: Interval, bounds: Sequence[float], verdict: str, alt: str) 
     colour = VERDICT_COLORS[verdict]
     parts = [_axis(ends, ticks=False)]
     for bound in bounds:
-        x = _percent(bound, ends)
-        parts.append(f'<line x1="{x}" x2="{x}" y1="2" y2="26" stroke="currentColor" stroke-width="1.5" stroke-dasharray="3 2"/>')
-        parts.append(f'<text x="{x}" y="38" text-anchor="middle" {_FONT}>{short(bound)}</text>')
+        parts.append(_box(bound, ends, "top:1px;height:26px;border-left:2px dashed currentColor;opacity:0.7"))
+        parts.append(_label(bound, ends))
     if measured[1] is not None and measured[1] != measured[2]:
         parts.append(_bar(measured[1], measured[2], ends, colour))
-    parts.append(_mark(measured[0], ends, _CIRCLE.format(colour)))
-    return _svg(parts, alt)
-
-
-_FONT = 'font-size="11" fill="currentColor" opacity="0.75" font-family="inherit"'
+    parts.append(_mark(measured[0], ends, _CIRCLE, colour))
+    return _picture(parts, alt)
 
 
 def short(value: float) -> str:
@@ -72,30 +68,35 @@ def short(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _percent(value: float, ends: tuple[float, float]) -> str:
-    return f"{4 + 92 * (value - ends[0]) / (ends[1] - ends[0]):.2f}%"
+def _percent(value: float, ends: tuple[float, float]) -> float:
+    return 4 + 92 * (value - ends[0]) / (ends[1] - ends[0])
+
+
+def _box(value: float, ends: tuple[float, float], style: str, text: str = "") -> str:
+    return f'<span style="position:absolute;left:{_percent(value, ends):.2f}%;{style}">{text}</span>'
+
+
+def _label(value: float, ends: tuple[float, float], shift: str = "-50%") -> str:
+    return _box(value, ends, f"top:27px;font-size:11px;line-height:13px;opacity:0.75;transform:translateX({shift})", short(value))
 
 
 def _axis(ends: tuple[float, float], ticks: bool = True) -> str:
-    line = '<line x1="4%" x2="96%" y1="14" y2="14" stroke="currentColor" stroke-width="2" opacity="0.2"/>'
+    line = '<span style="position:absolute;left:4%;right:4%;top:13px;height:2px;background:currentColor;opacity:0.2"></span>'
     if not ticks:
         return line
-    middle = [0.0] if ends[0] < 0 < ends[1] else []
-    labels = [(ends[0], "start"), *((value, "middle") for value in middle), (ends[1], "end")]
-    return line + "".join(
-        f'<text x="{_percent(at, ends)}" y="38" text-anchor="{anchor}" {_FONT}>{short(at)}</text>' for at, anchor in labels
-    )
+    middle = [_label(0.0, ends)] if ends[0] < 0 < ends[1] else []
+    return "".join([line, _label(ends[0], ends, "0"), *middle, _label(ends[1], ends, "-100%")])
 
 
 def _bar(low: float, high: float, ends: tuple[float, float], colour: str) -> str:
-    x1, x2 = _percent(low, ends), _percent(high, ends)
-    return f'<line x1="{x1}" x2="{x2}" y1="14" y2="14" stroke="{colour}" stroke-width="5" stroke-linecap="round" opacity="0.45"/>'
+    width = _percent(high, ends) - _percent(low, ends)
+    return _box(low, ends, f"width:{width:.2f}%;top:11px;height:6px;border-radius:3px;opacity:0.45;background:{colour}")
 
 
-def _mark(value: float, ends: tuple[float, float], shape: str) -> str:
-    return f'<svg x="{_percent(value, ends)}" y="14" overflow="visible">{shape}</svg>'
+def _mark(value: float, ends: tuple[float, float], shape: str, colour: str) -> str:
+    return _box(value, ends, f"top:14px;background:{colour};{shape}")
 
 
-def _svg(parts: list[str], alt: str) -> str:
+def _picture(parts: list[str], alt: str) -> str:
     words = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    return f'<svg width="100%" height="42" role="img" aria-label="{words}">{"".join(parts)}</svg>'
+    return f'<div role="img" aria-label="{words}" style="position:relative;height:42px">{"".join(parts)}</div>'

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shutil
 
 import pytest
 
@@ -44,12 +45,12 @@ def test_the_generated_parts_are_made_new_and_the_rest_stays(con):
     claim = "Removing few heads costs most of the accuracy."
     assert made == (
         "# Demo\n\n<!-- systems -->\n\n"
-        "| System | Paper | Main claim | Scale | Reported | Ours | Baseline | Holds |\n"
+        "| System | Paper | Main claim | Scale | Reported | Ours | Compared with | Verdict |\n"
         "|---|---|---|---|---|---|---|---|\n"
-        f"| [demo_heads](stages/demo_heads/README.md) | {paper} | {claim} | small | 0.5 | 0.45 | 0.02 | yes |\n"
-        "|  |  |  | full | 0.5 | 0.1 | 0.02 | no |\n"
+        f"| [demo_heads](stages/demo_heads/README.md) | {paper} | {claim} | small | 0.5 | 0.45 [0.4, 0.5] | 0.02 (random heads) | holds |\n"
+        "|  |  |  | full | 0.5 | 0.1 [0.05, 0.15] | 0.02 (random heads) | fails |\n"
         "| [demo_text](stages/demo_text/README.md) | A demo of texts | Tuning lowers the loss. | small "
-        "| – | 2.25 | 3 | yes |\n\n"
+        "| – | 2.25 [2, 2.5] | 3 (the model before) | holds |\n\n"
         "<!-- /systems -->\n\n"
         "```sql\nSELECT system, profile, value\nFROM results\nWHERE metric = 'accuracy';\n```\n\n"
         "```text\n"
@@ -69,11 +70,10 @@ def test_a_long_output_is_cut_and_cannot_end_its_fence(con):
 
 
 def test_a_system_without_results_has_dashes(demo_root):
-    for path in (demo_root / "reports/demo_text/small").iterdir():
-        path.unlink()
+    shutil.rmtree(demo_root / "reports/demo_text")
     with contextlib.closing(db.connect(db.build(demo_root))) as con:
         last = readme.systems_table(con).splitlines()[-1]
-    assert last.endswith("| Tuning lowers the loss. | – | – | – | – | not measured |")
+    assert last.endswith("| Trains a demo model to write letters. | – | – | – | – | not measured |")
 
 
 def test_a_wrong_document_is_named(con):
