@@ -1,18 +1,28 @@
 # Each target makes .venv and installs what it needs first. On a fresh machine: Python 3.11 or later, git and make.
 
 PYTHON ?= python3
+SYSTEM ?=
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: repro app test browser-test lint clean
+# DVC judges whether the database is up to date, by the reports and by catalog.json, which says what it holds; a second if it is.
+# A database that was deleted is built again.
+CATALOG = test -f catalog.duckdb || rm -f catalog.json; dvc repro -s catalog
 
-repro: .venv/installed  ## run the pipeline of the profile in params.yaml, then print a summary
-	dvc repro
+.PHONY: repro app database test browser-test lint clean dvc
+
+repro: dvc  ## run the pipeline of the profile in params.yaml, or one system: make repro SYSTEM=harmonic; then print a summary
+	python -m catalog.database.estimate $(SYSTEM)
+	dvc repro $(SYSTEM)
+	@$(CATALOG)
 	python -m catalog.database.summary
 
-app: .venv/installed  ## show the catalog; built from the results in git if it is absent, without running or downloading a model
-	test -f catalog.duckdb || dvc repro -s catalog
+app: dvc  ## show the catalog, with the database of the reports that are there; no model is run or downloaded
+	@$(CATALOG)
 	streamlit run app.py
+
+database: dvc  ## build catalog.duckdb from the reports that are there, if it is not up to date
+	@$(CATALOG)
 
 test: .venv/installed  ## unit tests: no network, no GPU, no browser
 	python -m pytest -q
@@ -27,6 +37,10 @@ lint: .venv/installed
 
 clean:  ## remove the environment; results and the DVC cache stay
 	rm -rf .venv
+
+# In a copy without git (a ZIP download) DVC works once it is told so.
+dvc: .venv/installed
+	@test -e .git || dvc config --local core.no_scm true
 
 # torch alone first: with the rest, pip may choose another build of it.
 .venv/installed: pyproject.toml constraints.txt

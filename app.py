@@ -35,6 +35,9 @@ except CatalogError as error:
     st.stop()
 limited_sql.warm()
 try:
+    old = data.outdated()
+    if old:
+        st.warning(ui.message(old), icon=":material/update:")
     page.run()
 except CatalogError as error:
     st.warning(ui.message(error), icon=":material/info:")

@@ -20,9 +20,10 @@ import streamlit as st
 from app_lib.sql_answer import cannot_open
 from catalog.base.errors import CatalogError
 from catalog.base.params import ROOT
+from catalog.database import content
 from catalog.database.db import connect
 
-BUILD_COMMAND = "dvc repro -s catalog"
+BUILD_COMMAND = "dvc repro -f -s catalog"
 
 
 @dataclass
@@ -45,6 +46,12 @@ def root() -> Path:
 def catalog_path() -> Path:
     """Return the DuckDB file to show; the environment variable `CATALOG_DB` overrides `<root>/catalog.duckdb`."""
     return Path(os.environ.get("CATALOG_DB") or root() / "catalog.duckdb")
+
+
+@st.cache_data(ttl=20, show_spinner=False)
+def outdated() -> str | None:
+    """Return a sentence if the project's own database is older than its reports; nothing of one that `CATALOG_DB` names."""
+    return None if os.environ.get("CATALOG_DB") else content.outdated(root())
 
 
 def stamp(path: Path) -> tuple[int, int, int] | None:

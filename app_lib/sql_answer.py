@@ -43,7 +43,7 @@ def cannot_open(error: Exception, name: str) -> str:
     if isinstance(error, PermissionError) or "Permission denied" in str(error):
         return f"{name} may not be read by the user who runs the app: change its permissions."
     if isinstance(error, FileNotFoundError):
-        return f"{name} does not exist: build it with `dvc repro -s catalog`."
+        return f"{name} does not exist: build it with `dvc repro -f -s catalog`."
     what = f"{name} is no database that DuckDB {duckdb.__version__} can read"
     return f"{what}: build it again with `dvc repro -f -s catalog`."
 

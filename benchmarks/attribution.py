@@ -24,7 +24,8 @@ from catalog.inside.anatomy import forest, next_logprobs, view
 from catalog.inside.attribution import head_vectors, lens, predicted, trace
 from catalog.inside.interventions import head_scan
 from catalog.inside.neurons import neuron_scores, top_neurons
-from catalog.models.lm import load_lm, peak_memory_mb
+from catalog.models.devices import peak_memory_mb
+from catalog.models.lm import load_lm
 from catalog.models.weights import resolve
 
 PROMPT = "The sum of 34 and 25 is "

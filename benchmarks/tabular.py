@@ -26,11 +26,13 @@ from benchmarks.timing import clock
 from catalog.base.params import profile_params
 from catalog.models.lm import load_lm, set_seed
 from catalog.training.adapters import saved_lora
+from stages.harmonic.bench import Bench
 from stages.harmonic.decode import sample_rows
 from stages.harmonic.distances import coded_together, nearest
-from stages.harmonic.sample import Bench, adapter, requests
+from stages.harmonic.measure import adapter
+from stages.harmonic.sampling import requests
+from stages.harmonic.schema import learn
 from stages.harmonic.settings import Params
-from stages.harmonic.tables import learn
 
 
 def table(rows: int, seed: int) -> pl.DataFrame:
@@ -64,7 +66,7 @@ def sampling(name: str, method: str, rows: int, profile: str) -> None:
     params = profile_params(Params, "harmonic", profile)
     model, tokenizer = load_lm(params.train.model, dtype="float32")
     bench = Bench(profile, name, params, tokenizer)
-    s = next(s for s in params.sample.samplers if (s.table, s.method) == (name, method))
+    s = next(s for s in params.measure.samplers if (s.table, s.method) == (name, method))
     g = bench.generator(s.generator)
     parts, ask = bench.context(g)
     asked, _ = requests(s, g, bench.made, parts, ask, tokenizer, bench.k, 0.0, 0, rows)

@@ -41,7 +41,8 @@ import torch
 import transformers
 
 from benchmarks.timing import clock, fastest, ratio, spread
-from catalog.models.lm import load_lm, pick_dtype
+from catalog.models.devices import pick_dtype
+from catalog.models.lm import load_lm
 from catalog.training.adapters import lora, upper_layers
 from catalog.training.packing import grouped, order
 from catalog.training.pairs import SIDES, pair_collate, sides

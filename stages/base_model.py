@@ -19,7 +19,7 @@ from catalog.assets import gguf
 from catalog.assets.tokenizer_json import tokenizer_files
 from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_json, write_text
-from catalog.base.params import ROOT, load
+from catalog.base.params import ROOT, load_shared
 
 # GGUF name -> transformers name; "{}" is the layer.
 GLOBAL_NAMES = {
@@ -179,7 +179,7 @@ def write_weights(tensors: dict[str, gguf.Tensor], pairs: int | None, path: Path
 
 
 def main(model: str) -> None:
-    params = load()
+    params = load_shared(ROOT)
     spec = (params.get("models") or {}).get(model)
     if spec is None:
         raise CatalogError(f"params.yaml declares no model {model!r} under models.")

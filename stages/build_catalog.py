@@ -1,4 +1,4 @@
-"""The leaf of the pipeline: gather cards and reports in `catalog.duckdb`, and write the files that other tools read.
+"""The leaf of the pipeline: gather cards and reports in `catalog.duckdb`, and write what it holds and what other tools read.
 
 Reads nothing of `data/` and `models/` but the cards, so it also runs in a fresh clone: `dvc repro -s catalog`.
 """
@@ -7,14 +7,15 @@ import contextlib
 
 from catalog.base import params
 from catalog.base.errors import run
-from catalog.database import db, export
+from catalog.database import content, db, export
 
 
 def main() -> None:
-    """Write `catalog.duckdb`, `reports/catalog/croissant/` and `reports/catalog/model_cards/`."""
+    """Write `catalog.duckdb`, `catalog.json`, `reports/catalog/croissant/` and `reports/catalog/model_cards/`."""
     path = db.build()
     with contextlib.closing(db.connect(path)) as con:
         export.write_all(con, params.ROOT / "reports" / "catalog")
+        content.write(con)
         systems, results, claims = con.execute(
             "SELECT (SELECT count(*) FROM systems), (SELECT count(*) FROM results), (SELECT count(*) FROM claims)"
         ).fetchone()

@@ -5,7 +5,7 @@ from typing import Any
 
 from catalog.assets.fetch import fetch
 from catalog.base.errors import CatalogError, run
-from catalog.base.params import ROOT, load, system_file
+from catalog.base.params import ROOT, load, load_shared, system_file
 
 
 def used_by(params: dict[str, Any], asset: str) -> list[str]:
@@ -18,6 +18,14 @@ def used_by(params: dict[str, Any], asset: str) -> list[str]:
             found = [key.removeprefix(f"{block}.") for key, text in _leaves(value, block) if text == asset or text in models]
             keys += [f"{system_file(block)}:{key}" if isinstance(value, dict) else key for key in found]
     return sorted(set(keys))
+
+
+def _users(asset: str) -> list[str]:
+    """`used_by`, or nothing where a system's own file is broken: that is another fault than the one to report."""
+    try:
+        return used_by(load(ROOT), asset)
+    except CatalogError:
+        return []
 
 
 def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
@@ -33,14 +41,13 @@ def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def main(asset: str) -> None:
-    params = load()
-    declared = params.get("assets") or {}
+    declared = load_shared(ROOT).get("assets") or {}
     if asset not in declared:
         raise CatalogError(f"params.yaml declares no asset {asset!r} under assets; it has {', '.join(declared) or 'none'}.")
     try:
         fetch(asset, declared[asset], ROOT / "data" / "assets" / asset)
     except CatalogError as error:
-        users = used_by(params, asset)
+        users = _users(asset)
         raise CatalogError(f"{error} It is used by {', '.join(users)}." if users else str(error)) from None
 
 

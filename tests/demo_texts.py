@@ -262,7 +262,7 @@ DVC = """stages:
     cmd: python -m stages.build_catalog
     deps: [reports/demo_heads, reports/demo_text, data/demo_sums/README.md]
     outs:
-      - catalog.duckdb: {cache: false, persist: true}
+      - catalog.json: {cache: false}
 """
 
 LOCK = """schema: '2.0'

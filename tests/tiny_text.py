@@ -13,6 +13,7 @@ from transformers import (
 )
 
 WORDS = "simplify read classify to hard easy middle : . the cat dog sat ran on a mat big small house was it and then rain fell sun rose"
+CHAT = "{% for m in messages %}<s>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}>{% endif %}"
 SPECIAL = ["[PAD]", "[EOS]", "[UNK]", "[CLS]", "[SEP]"]
 
 
@@ -28,6 +29,15 @@ def words_tokenizer(kind="decoder"):
         made.post_processor = processors.TemplateProcessing("$A [EOS]", None, [("[EOS]", 1)])
     names = {"pad_token": "[PAD]", "eos_token": "[EOS]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     return PreTrainedTokenizerFast(tokenizer_object=made, padding_side="left" if kind == "decoder" else "right", **names)
+
+
+def char_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a character: <s> 0, </s> 1, then a-z, space, newline, digits."""
+    vocab = {token: i for i, token in enumerate(["<s>", "</s>", *"abcdefghijklmnopqrstuvwxyzĠĊ0123456789"])}
+    tokenizer = Tokenizer(models.BPE(vocab, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", chat_template=CHAT)
 
 
 def decoder(layers=2, seed=0):

@@ -1,14 +1,26 @@
-"""The project's one exception, and the start of every stage: its command line and its memory.
+"""The project's one exception, and the start of every stage: its command line, its end and its memory.
 
 Whatever a user can put right (a parameter, a missing file, a source out of reach) is a `CatalogError` with one
 sentence that says what to do. Anything else is a bug and keeps its traceback.
 """
 
 import ctypes
+import errno
 import inspect
 import os
 import sys
 from collections.abc import Callable
+
+from catalog.base.orphan import end_with_starter
+
+# What the system refuses and a user can put right.
+DENIED = {
+    errno.EACCES: "give yourself access to it, or work in a copy of the project that is yours,",
+    errno.EPERM: "give yourself access to it, or work in a copy of the project that is yours,",
+    errno.EROFS: "work in a copy of the project in a folder that can be written,",
+    errno.ENOSPC: "free some space on the disk",
+    errno.EDQUOT: "free some of your share of the disk",
+}
 
 
 class CatalogError(Exception):
@@ -25,8 +37,10 @@ def run(main: Callable[..., None], argv: list[str] | None = None) -> None:
         argv: arguments without the program's name; `sys.argv[1:]` by default.
 
     Raises:
-        SystemExit: code 1 after a `CatalogError`, 2 for a wrong number of arguments, 130 when interrupted.
+        SystemExit: code 1 after a `CatalogError` or where the system denies a file,
+            2 for a wrong number of arguments, 130 when interrupted.
     """
+    end_with_starter()
     keep_freed_memory()
     argv = sys.argv[1:] if argv is None else argv
     names = list(inspect.signature(main).parameters)
@@ -39,6 +53,12 @@ def run(main: Callable[..., None], argv: list[str] | None = None) -> None:
         main(*argv)
     except CatalogError as error:
         print(f"Error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno not in DENIED:
+            raise
+        where = error.filename if error.filename is not None else "A file"
+        print(f"Error: {where} cannot be used ({error.strerror}); {DENIED[error.errno]} and run this again.", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("Interrupted; run the same command again to go on.", file=sys.stderr)

@@ -106,7 +106,7 @@ def profile_params(cls: type[T], system: str, profile: str, root: Path = ROOT) -
     if "seed" in {field.name for field in dataclasses.fields(cls)} and "seed" not in values:
         if "seed" not in shared:
             raise CatalogError(f"{FILE} has no key 'seed', which {system} needs; add it.")
-        values["seed"] = shared["seed"]
+        values["seed"] = _convert(shared["seed"], typing.get_type_hints(cls)["seed"], f"{FILE}, seed")
     return _build(cls, values, f"{name}, {profile}")
 
 

@@ -12,7 +12,7 @@ import duckdb
 
 from catalog.base import params
 from catalog.base.errors import CatalogError, run
-from catalog.database import db
+from catalog.database import content, db
 
 
 def problems(con: duckdb.DuckDBPyConnection, root: Path | None = None) -> list[str]:
@@ -29,7 +29,7 @@ def problems(con: duckdb.DuckDBPyConnection, root: Path | None = None) -> list[s
         if name not in known:
             found.append(f"{name} has parameters but no card: write stages/{name}/README.md.")
         elif name not in measured:
-            found.append(f"{name} has no results: run `dvc repro {name} catalog`.")
+            found.append(f"{name} has no results: run `make repro SYSTEM={name}`.")
     for name, sql in con.execute("SELECT name, sql FROM queries ORDER BY name").fetchall():
         try:
             con.execute(sql).fetchall()
@@ -54,6 +54,7 @@ def declared_systems(declared: Mapping[str, Any]) -> list[str]:
 
 def main() -> None:
     """Print that all is well, or raise `CatalogError` with every problem."""
+    content.require_current()
     with contextlib.closing(db.connect()) as con:
         found = problems(con)
         if found:

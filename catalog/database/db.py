@@ -6,6 +6,7 @@ thread: the same inputs give the same content.
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -78,18 +79,35 @@ def connect(path: Path | None = None, read_only: bool = True) -> duckdb.DuckDBPy
         read_only: if true, SQL can neither change the database nor reach files, the network or the settings.
 
     Raises:
-        CatalogError: there is no such file, or it is not a database.
+        CatalogError: there is no such file, it is no database or none of this catalog, or another program writes it.
     """
     path = Path(path or os.environ.get("CATALOG_DB") or params.ROOT / FILE)
     if not path.is_file():
-        raise CatalogError(f"{path.name} does not exist; build it from the committed reports with `dvc repro -s catalog`.")
+        raise CatalogError(f"{path.name} does not exist; build it from the committed reports with `dvc repro -f -s catalog`.")
     # A query of anybody may take neither files nor all of the memory.
     guarded = {"enable_external_access": "false", "lock_configuration": "true", "memory_limit": "1GB"}
     config = guarded if read_only else {}
     try:
-        return duckdb.connect(str(path), read_only=read_only, config=config)
+        con = duckdb.connect(str(path), read_only=read_only, config=config)
     except duckdb.Error as error:
-        raise CatalogError(f"{path.name} cannot be opened ({_first_line(error)}); build it again: `dvc repro -f -s catalog`.") from None
+        raise CatalogError(_why_closed(path, error)) from None
+    here = {table for (table,) in con.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'").fetchall()}
+    if not {"systems", "results", "claims"} <= here:
+        con.close()
+        remedy = "unset CATALOG_DB or let it name one" if os.environ.get("CATALOG_DB") else "build it again: `dvc repro -f -s catalog`"
+        raise CatalogError(f"{path.name} is a DuckDB file but not one of this catalog; {remedy}.")
+    return con
+
+
+def _why_closed(path: Path, error: duckdb.Error) -> str:
+    """Why DuckDB did not open the file, and what to do, from its message."""
+    said = str(error)
+    if "lock on file" in said:
+        holder = re.search(r"held in (.+?)\. See", said, re.DOTALL)
+        return f"{path.name} is open for writing in another program ({holder[1] if holder else 'its name is not known'}); close it there."
+    if isinstance(error, duckdb.IOException) and "Cannot open file" in said:
+        return f"{path.name} cannot be read ({_first_line(error)}); give yourself access to it."
+    return f"{path.name} cannot be opened ({_first_line(error)}); build it again: `dvc repro -f -s catalog`."
 
 
 def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:

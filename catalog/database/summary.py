@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from catalog.base.errors import run
-from catalog.database import db
+from catalog.database import content, db
 
 HEADER = ("system", "profile", "main claim", "reported", "ours", "against", "verdict")
 _CLAIM_WIDTH = 60
@@ -103,6 +103,7 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def main() -> None:
     """Print the table and the command that opens the app."""
+    content.require_current()
     with contextlib.closing(db.connect()) as con:
         found = rows(con)
         counted = counts(con)

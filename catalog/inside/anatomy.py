@@ -3,7 +3,8 @@
 A decoder-only transformer is read as ``x^{l+1} = x^l + A^l + F^l``: a residual stream to which each layer adds an attention
 output ``A^l = sum_j W_O[:, head j] z_j`` and a feed-forward output ``F^l = sum_k m_k v_k``. :func:`view` finds the modules that
 hold these parts in the Llama, Qwen2 and GPT-2 families, so that attribution and interventions are written once. The blocks
-that run are the model's own; nothing is re-implemented or copied.
+that run are the model's own; nothing is re-implemented or copied. A model that has more to it than these parts gives other logits when it
+is run piece by piece, so :func:`view` runs it both ways on a few tokens and refuses it where they differ.
 
 Prompts are laid out as a *prefix forest*: prompts that share a prefix share its positions, with an attention mask that lets a
 position see its ancestors only. By causality each prompt's last position then equals that of an ordinary forward pass, at a
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from catalog.base.errors import CatalogError
 
@@ -36,6 +38,7 @@ class View:
     n_ffn: int
     eps: float
     final_norm: nn.Module
+    longest: int | None = None  # tokens of a prompt in which every position sees all before it, as a forest has it; None: any number
 
     @property
     def device(self) -> torch.device:
@@ -88,41 +91,106 @@ class View:
         return self.model.get_output_embeddings().weight.detach().float()
 
 
+FAMILIES = {"llama": "llama", "qwen2": "llama", "mistral": "llama", "gpt2": "gpt2"}  # model_type -> which modules a model is made of
+
+
+def layers(model: nn.Module) -> list[nn.Module]:
+    """The blocks of a model, lowest first, of any family that :func:`view` knows; nothing else about it is looked at."""
+    if model.config.model_type not in FAMILIES:
+        kind = model.config.model_type
+        raise CatalogError(f"Attribution does not know the model family '{kind}'; use a Llama, Qwen2, Mistral or GPT-2 model.")
+    return list(model.transformer.h if FAMILIES[model.config.model_type] == "gpt2" else model.model.layers)
+
+
 def view(model: nn.Module) -> View:
-    """Anatomy of ``model``; a family that is not known is a :class:`CatalogError`."""
-    config = model.config
-    if config.model_type in ("llama", "qwen2", "mistral"):
-        body = model.model
+    """Anatomy of ``model``.
+
+    Raises:
+        CatalogError: its family is not known, it has adapters or quantised weights, or it computes more than its parts.
+    """
+    v = _anatomy(model)
+    for layer in range(v.n_layers):
+        for module in (v.o_proj(layer), v.down_proj(layer)):
+            if type(module) not in (nn.Linear, Conv1D):
+                kind = f"{type(module).__module__.partition('.')[0]}'s {type(module).__name__}"
+                raise CatalogError(
+                    f"Layer {layer} has {kind} where attribution reads a plain matrix; take an adapter off or merge it, and load weights "
+                    f"that are not quantised."
+                )
+    _require_agreement(v)
+    return v
+
+
+def _anatomy(model: nn.Module) -> View:
+    config, blocks = model.config, layers(model)
+    if FAMILIES[config.model_type] == "llama":
         heads = config.num_attention_heads
         return View(
             model=model,
             family="llama",
-            blocks=list(body.layers),
-            n_layers=len(body.layers),
+            blocks=blocks,
+            n_layers=len(blocks),
             d_model=config.hidden_size,
             n_heads=heads,
             n_kv=config.num_key_value_heads,
             d_head=getattr(config, "head_dim", None) or config.hidden_size // heads,
             n_ffn=config.intermediate_size,
             eps=config.rms_norm_eps,
-            final_norm=body.norm,
+            final_norm=model.model.norm,
+            longest=_longest(config),
         )
-    if config.model_type == "gpt2":
-        body = model.transformer
-        return View(
-            model=model,
-            family="gpt2",
-            blocks=list(body.h),
-            n_layers=len(body.h),
-            d_model=config.n_embd,
-            n_heads=config.n_head,
-            n_kv=config.n_head,
-            d_head=config.n_embd // config.n_head,
-            n_ffn=config.n_inner or 4 * config.n_embd,
-            eps=config.layer_norm_epsilon,
-            final_norm=body.ln_f,
+    return View(
+        model=model,
+        family="gpt2",
+        blocks=blocks,
+        n_layers=len(blocks),
+        d_model=config.n_embd,
+        n_heads=config.n_head,
+        n_kv=config.n_head,
+        d_head=config.n_embd // config.n_head,
+        n_ffn=config.n_inner or 4 * config.n_embd,
+        eps=config.layer_norm_epsilon,
+        final_norm=model.transformer.ln_f,
+        longest=config.n_positions,  # it has a learnt vector for each
+    )
+
+
+def _longest(config) -> int | None:
+    """Tokens up to which attention reaches back to the first one and rotations do not depend on the length of the prompt."""
+    limits = []
+    kinds = set(getattr(config, "layer_types", None) or [])
+    if kinds - {"full_attention", "sliding_attention"}:
+        raise CatalogError(f"Attribution does not know {sorted(kinds)[0]} layers; use a model with full attention.")
+    if "sliding_attention" in kinds or not kinds:
+        limits.append(getattr(config, "sliding_window", None))
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") in ("dynamic", "longrope"):  # stretched by the longest prompt of a forest, not by each one's own length
+        limits.append(rope.get("original_max_position_embeddings") or config.max_position_embeddings)
+    return min((limit for limit in limits if limit), default=None)
+
+
+@torch.inference_mode()
+def _require_agreement(v: View, tokens: int = 6) -> None:
+    """Refuse a model whose logits, piece by piece, are not those it gives itself: of two short prompts that share a beginning."""
+    tokens = min(tokens, v.longest or tokens)
+    ids = torch.linspace(0, v.model.get_input_embeddings().weight.shape[0] - 1, tokens + 1).long().tolist()
+    prompts = [ids[:tokens], [*ids[: tokens - 1], ids[tokens]]]
+    training = v.model.training
+    v.model.eval()  # no dropout
+    try:
+        own = v.model(input_ids=torch.tensor(prompts, device=v.device), logits_to_keep=1, use_cache=False).logits[:, -1].float()
+        tree = forest(prompts, v.device)
+        hidden, context = embed(v, tree)
+        found = logits_at(v, finish_blocks(v, hidden, context, 0, tree.last)[0])
+    finally:
+        v.model.train(training)
+    apart = float((found - own).abs().max())
+    # Rounding alone: 24 bits of float32 leave 1e-5 of the largest logit, 8 bits of bfloat16 some hundredths.
+    if not apart <= (1e-3 if v.model.dtype == torch.float32 else 0.1) * float(own.abs().max()):
+        raise CatalogError(
+            f"Run piece by piece, this {v.model.config.model_type} model gives logits that are {apart:.2g} off its own, so it has a part "
+            f"that attribution does not know; use a plain Llama, Qwen2, Mistral or GPT-2 model."
         )
-    raise CatalogError(f"Attribution does not know the model family '{config.model_type}'; use a Llama, Qwen2, Mistral or GPT-2 model.")
 
 
 # --- prompts as a prefix forest --------------------------------------------------------------------------------------------
@@ -196,7 +264,15 @@ def forests(prompts: list[list[int]], max_positions: int, device: torch.device |
 
 
 def embed(v: View, tree: Forest) -> tuple[Tensor, dict]:
-    """Residual stream entering layer 0, (1, S, d), and the keyword arguments every block takes."""
+    """Residual stream entering layer 0, (1, S, d), and the keyword arguments every block takes.
+
+    Raises:
+        CatalogError: a prompt longer than the model reads whole (``v.longest``).
+    """
+    if v.longest is not None and (deepest := int(tree.depth.max()) + 1) > v.longest:
+        raise CatalogError(
+            f"A prompt has {deepest} tokens, but this model reads {v.longest} at a time (its attention window or positions); shorten it."
+        )
     ids, depth = tree.ids[None], tree.depth[None]
     hidden = v.model.get_input_embeddings()(ids)
     context = {"attention_mask": tree.mask.to(hidden.dtype)}

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from catalog.base.errors import CatalogError
-from catalog.models.logits import normalised
 from catalog.base.progress import progress
+from catalog.models.devices import tokens_at_once
+from catalog.models.logits import normalised
 
 
 class LogLikelihood(NamedTuple):
@@ -329,7 +330,7 @@ def _pad_right(rows: Sequence[Sequence[int]]) -> Tensor:
 
 def _default_tokens(model: Any) -> int:
     """Tokens of one forward pass that keep the device busy without filling its memory."""
-    return 16_384 if model.device.type == "cuda" else 1_024
+    return tokens_at_once(model.device, cpu=1_024)
 
 
 def _stop_at(tokenizer: Any, stop: Sequence[str], width: int) -> Callable[..., Tensor]:

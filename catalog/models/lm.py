@@ -1,12 +1,10 @@
-"""Load a causal language model by its catalog name: device, floating-point type, weights and tokenizer.
+"""Load a causal language model by its catalog name: weights and tokenizer, on the device and in the floating-point type of params.yaml.
 
 `catalog.models.inference` runs the model in batches; its functions are given here too, so that a stage imports one module.
 """
 
 import os
 import random
-import resource
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +16,9 @@ from safetensors import SafetensorError
 from torch import inference_mode
 
 from catalog.base.errors import CatalogError, keep_freed_memory
+from catalog.base.params import ROOT, load_shared
+from catalog.models.devices import pick_device, pick_dtype, require_gpu
 from catalog.models.inference import LogLikelihood, batches_by_length, chat_ids, generate, last_logits, log_likelihood
-from catalog.base.params import ROOT, load
 from catalog.models.weights import require_hub, resolve
 
 __all__ = [
@@ -31,17 +30,11 @@ __all__ = [
     "last_logits",
     "load_lm",
     "log_likelihood",
-    "peak_memory_mb",
-    "pick_device",
-    "pick_dtype",
     "quiet_transformers",
     "require_full",
     "resolve",
     "set_seed",
 ]
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-CPU_BF16 = {"amx_bf16", "avx512_bf16"}  # without these, a bfloat16 product on a CPU is many times slower than float32
 
 
 def set_seed(seed: int) -> None:
@@ -51,73 +44,14 @@ def set_seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def pick_device(device: str = "auto") -> torch.device:
-    """The device to compute on: ``auto`` is this process's CUDA GPU where there is one, else the CPU.
-
-    Raises:
-        CatalogError: an unknown device, or CUDA asked for where there is none.
-    """
-    cuda = torch.cuda.is_available()
-    if device == "auto":
-        device = "cuda" if cuda else "cpu"
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise CatalogError(f"Unknown device {device!r}; set `device` in params.yaml to auto, cpu or cuda.") from None
-    if chosen.type == "cuda":
-        if not cuda:
-            raise CatalogError(f"No CUDA GPU for device {device!r}; set `device: auto` in params.yaml to use the CPU.")
-        if chosen.index is None:
-            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    return chosen
-
-
-def pick_dtype(dtype: str | torch.dtype = "auto", device: torch.device | str = "cpu") -> torch.dtype:
-    """The floating-point type to compute in: ``auto`` is bfloat16 where `device` multiplies it natively, else float32.
-
-    Raises:
-        CatalogError: a name that is neither ``auto`` nor one of `DTYPES`.
-    """
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype == "auto":
-        if torch.device(device).type == "cuda":
-            native = torch.cuda.is_bf16_supported(including_emulation=False)
-        else:
-            native = torch.device(device).type == "cpu" and bool(CPU_BF16 & _cpu_features())
-        return torch.bfloat16 if native else torch.float32
-    if dtype not in DTYPES:
-        raise CatalogError(f"Unknown dtype {dtype!r}; set `dtype` in params.yaml to auto, {', '.join(DTYPES)}.")
-    return DTYPES[dtype]
-
-
-def peak_memory_mb(device: torch.device | str = "cpu") -> int:
-    """The most memory (MiB) of this process so far: resident, or, on a GPU, of its tensors there."""
-    if torch.device(device).type == "cuda":
-        return round(torch.cuda.max_memory_allocated(device) / 2**20)
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
-
-
-def _cpu_features() -> set[str]:
-    """Names of the instruction sets this CPU has, as torch or, failing that, the Linux kernel gives them."""
-    try:
-        return {name for name, present in torch.cpu.get_capabilities().items() if present is True}
-    except (AttributeError, RuntimeError):
-        try:
-            return set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
-        except OSError:
-            return set()
-
-
 def require_full(name: str, root: Path = ROOT, *, gpu: bool = True) -> None:
     """Check, in a second and before any work, that a stage of profile full can have model `name` and a GPU.
 
     Raises:
         CatalogError: no CUDA GPU (unless `gpu` is False), the hub out of reach, or no access to a gated model.
     """
-    if gpu and not torch.cuda.is_available():
-        raise CatalogError("Profile full needs a CUDA GPU and torch sees none; run it on such a machine or use small.")
+    if gpu:
+        require_gpu()
     require_hub(name, root)
 
 
@@ -149,7 +83,7 @@ def load_lm(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     source = Path(name) if Path(name).is_dir() else resolve(str(name), root)
-    defaults = load(root) if dtype is None or device is None else {}
+    defaults = load_shared(root) if dtype is None or device is None else {}
     device = pick_device(str(device if device is not None else defaults.get("device", "auto")))
     dtype = pick_dtype(dtype if dtype is not None else defaults.get("dtype", "auto"), device)
     if "OMP_NUM_THREADS" not in os.environ:

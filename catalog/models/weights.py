@@ -5,8 +5,9 @@ Needs no torch, so that a stage of profile full can stop in its first second whe
 
 from pathlib import Path
 
+from catalog.base.deps import require_dep
 from catalog.base.errors import CatalogError
-from catalog.base.params import ROOT, load
+from catalog.base.params import ROOT, load_shared
 
 
 def resolve(name: str, root: Path = ROOT) -> Path | tuple[str, str]:
@@ -16,9 +17,9 @@ def resolve(name: str, root: Path = ROOT) -> Path | tuple[str, str]:
         The folder ``models/<name>/base`` of a converted model, or (hub id, revision) of a model of profile full.
 
     Raises:
-        CatalogError: `name` is not declared in params.yaml, is declared but off, or is not built yet.
+        CatalogError: `name` is not declared in params.yaml, is declared but off, is not built yet, or is none of the deps of the stage that DVC runs.
     """
-    params = load(root)
+    params = load_shared(root)
     converted, optional, hub = (params.get(key) or {} for key in ("models", "optional_models", "hub_models"))
     folder = Path(root) / "models" / name / "base"
     if name in hub:
@@ -28,6 +29,7 @@ def resolve(name: str, root: Path = ROOT) -> Path | tuple[str, str]:
     if name not in converted and name not in optional:
         known = ", ".join([*converted, *optional, *hub]) or "none"
         raise CatalogError(f"No model {name!r} in params.yaml; declare it there or use one of: {known}.")
+    require_dep(folder, root)
     if not (folder / "config.json").is_file():
         if name in optional:
             raise CatalogError(f"Model {name} is off; move its entry from optional_models to models in params.yaml.")
@@ -38,9 +40,7 @@ def resolve(name: str, root: Path = ROOT) -> Path | tuple[str, str]:
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
-def require_hub(
-    name: str, root: Path = ROOT, *, describes: str = "config.json", cached: tuple[str, ...] = WEIGHTS
-) -> None:
+def require_hub(name: str, root: Path = ROOT, *, describes: str = "config.json", cached: tuple[str, ...] = WEIGHTS) -> None:
     """Check without downloading that the weights of model `name` can be had; a model in the hub's local cache can.
 
     Args:
@@ -58,10 +58,7 @@ def require_hub(
     from huggingface_hub import errors
 
     repository, revision = source
-    if any(
-        isinstance(hub.try_to_load_from_cache(repository, file, revision=revision), str)
-        for file in cached
-    ):
+    if any(isinstance(hub.try_to_load_from_cache(repository, file, revision=revision), str) for file in cached):
         return
     if hub.constants.HF_HUB_OFFLINE:
         raise CatalogError(

@@ -12,7 +12,6 @@ import datetime
 import hashlib
 import importlib.metadata
 import math
-import os
 import platform
 import sys
 import time
@@ -24,6 +23,7 @@ import polars as pl
 
 from catalog.base import io
 from catalog.base.errors import CatalogError
+from catalog.report import machine
 from catalog.report.describe import describe_dataset, describe_model
 from catalog.report.intervals import bootstrap, wilson
 from catalog.report.metrics import metrics
@@ -186,8 +186,8 @@ def write_run(system: str, profile: str, info: dict[str, Any], *, root: Path | N
     """Write `run.json`: when, where, how long and with what the results of this folder were made.
 
     A recorded run stays when the Parquet files are byte for byte those it was recorded with, so call this last.
-    `seconds` (since the process started), `device` (`cpu`) and `dtype` may be overridden in `info`; `versions` are
-    those of the imported libraries.
+    `seconds` (since the process started), `device` (`cpu`) and `dtype` may be overridden in `info`, the first then
+    stands under `evaluation_seconds`; `versions` are those of the imported libraries, and `machine.describe()` says what computed.
 
     Args:
         info: any JSON values; the database takes `seconds`, `device`, `dtype`, `peak_memory_mb` and `tokens_per_second`
@@ -209,20 +209,11 @@ def write_run(system: str, profile: str, info: dict[str, Any], *, root: Path | N
         "seconds": round(time.time() - _STARTED, 1),
         "device": "cpu",
         "dtype": None,
-        "cpu": _cpu(),
-        "cpu_count": os.cpu_count(),
         "versions": _versions(),
-    }
+    } | machine.describe()
+    if "seconds" in info:  # of the stages with a model
+        recorded["evaluation_seconds"] = recorded["seconds"]
     io.write_json(recorded | info | {"fingerprint": fingerprint}, target / "run.json")
-
-
-def _cpu() -> str:
-    """The processor's model name, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _versions() -> dict[str, str]:

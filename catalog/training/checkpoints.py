@@ -3,6 +3,8 @@
 They lie outside the outputs of a stage, which DVC deletes before it runs the stage again. The fingerprint holds all
 that decides the result, so a run goes on only from its own checkpoint. A checkpoint counts once its list of files,
 written last, is there and agrees with them: one that was cut off while it was written is never resumed from.
+
+A second copy of the same stage stops at once: the first holds a lock on `.checkpoints/<stage>/<profile>.lock`, which ends with its process.
 """
 
 import contextlib
@@ -11,17 +13,20 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
+from catalog.base.errors import CatalogError
 from catalog.base.io import read_json, write_json
 from catalog.base.params import ROOT
 
 FOLDER = ".checkpoints"
 LIST = "complete.json"
+_locks: dict[Path, TextIO] = {}  # held by this process
 _INTEGER = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -56,7 +61,12 @@ def checkpoint_folder(
 
     Returns:
         `<root>/.checkpoints/<stage>/<profile>/<fingerprint>`, the same in all processes of a run.
+
+    Raises:
+        CatalogError: another process runs this stage.
     """
+    if is_main():
+        _lock(Path(root) / FOLDER / stage / f"{profile}.lock")
     name = fingerprint(model, examples, settings, extra) if is_main() else ""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         from accelerate.utils import broadcast_object_list
@@ -94,6 +104,7 @@ def finish(stage: str, profile: str, root: Path = ROOT) -> None:
     if is_main():
         folder = Path(root) / FOLDER / stage
         shutil.rmtree(folder / profile, ignore_errors=True)
+        _unlock(folder / f"{profile}.lock")
         with contextlib.suppress(OSError):  # another profile has checkpoints, or there never were any
             folder.rmdir()
 
@@ -122,3 +133,42 @@ def _is_whole(checkpoint: Path) -> bool:
         return all((checkpoint / name).stat().st_size == size for name, size in files.items())
     except Exception:
         return False
+
+
+def _lock(path: Path) -> None:
+    """Hold the file `path` until `_unlock` or the end of this process.
+
+    A lock of POSIX belongs to the process alone: neither a child that outlives it nor a file that a killed one left can block.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        return
+    if path in _locks:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        what = f"Another process (number {holder}) already runs {path.parent.name} ({path.stem})"
+        raise CatalogError(f"{what}; wait for it, or end it with `kill {holder}`.") from None
+    except OSError as error:
+        print(f"{path} cannot be locked ({error.strerror}), so do not start this stage twice.", file=sys.stderr)
+    if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):  # its holder removed it just now
+        file.close()
+        return _lock(path)
+    _locks[path] = file
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+
+
+def _unlock(path: Path) -> None:
+    """Give up the lock on `path`, if this process holds it."""
+    if path in _locks:
+        path.unlink(missing_ok=True)
+        _locks.pop(path).close()

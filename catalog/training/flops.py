@@ -8,17 +8,37 @@ optimiser are not the model's own, so they lower the figure.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
 
-# Dense bfloat16 peaks in FLOP/s, as the makers' data sheets give them, by a part of the device's name.
-PEAKS = {"H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10": 125e12, "4090": 165e12}
+from catalog.models.devices import device_name
+
+# Dense bfloat16 peaks in FLOP/s, as the makers' data sheets give them, by words of the device's name. More words go before fewer.
+PEAKS = {
+    "H200 NVL": 835e12,
+    "H100 NVL": 835e12,
+    "H100 PCIe": 756e12,
+    "GH200": 989e12,
+    "H200": 989e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L40": 181e12,
+    "L4": 121e12,
+    "A10": 125e12,
+    "RTX 4090": 165e12,
+}
+ANOTHER = {"Laptop", "D", "MIG"}  # a slower chip of the same name, or a slice of one
 
 
 def peak(device: str) -> float | None:
-    """Peak FLOP/s of a GPU by its name, or None where it is not known."""
-    return next((value for part, value in PEAKS.items() if part in device), None)
+    """Peak FLOP/s of a GPU by its name, or None where it is not known. Words are compared whole: an L40S is no L4, an RTX A1000 no A100."""
+    words = set(re.split(r"[^A-Za-z0-9]+", device))
+    if words & ANOTHER:
+        return None
+    return next((value for name, value in PEAKS.items() if words >= set(name.split())), None)
 
 
 def flops_per_token(model: Any, context: float = 0.0, first: int = 0) -> float:
@@ -48,12 +68,17 @@ def flops_per_token(model: Any, context: float = 0.0, first: int = 0) -> float:
     return total
 
 
-def utilisation(model: Any, tokens: int, seconds: float, processes: int = 1, first: int = 0) -> float | None:
+def utilisation(
+    model: Any, tokens: int, seconds: float, device: torch.device, *, processes: int = 1, context: float = 0.0, first: int = 0
+) -> float | None:
     """MFU in [0, 1] on a CUDA GPU whose peak is known; None elsewhere.
 
     Args:
         tokens: read in all processes together. Logits are counted at each, also where few are asked for: an upper bound there.
+        device: that the model was trained on; of several, all are alike.
+        context, first: as for `flops_per_token`.
     """
-    device = next(model.parameters()).device
-    rate = peak(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
-    return None if rate is None or seconds <= 0 else round(flops_per_token(model, first=first) * tokens / seconds / (processes * rate), 4)
+    rate = peak(device_name(device))
+    if rate is None or seconds <= 0:
+        return None
+    return float(f"{flops_per_token(model, context, first) * tokens / seconds / (processes * rate):.4g}")

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from catalog.base.errors import CatalogError
 from catalog.models.logits import parts
 from catalog.training.packing import IGNORE
 
@@ -61,6 +62,12 @@ def _asked(model: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         before[rows[labelled], batch["before"][labelled]] = True  # what two tokens follow is asked once
         which = (before.flatten().cumsum(0) - 1).view_as(before)[rows[labelled], batch["before"][labelled]]
         what["attention_mask"] = batch["attention_mask"]
+        window = getattr(_unwrapped(model).config, "sliding_window", None)
+        if window and labelled.shape[1] > window:  # a mask of one's own takes the place of the model's, window and all
+            raise CatalogError(
+                f"A row of {labelled.shape[1]} tokens in which two texts share a prompt is longer than this model's attention window "
+                f"of {window}; give each text a row of its own, or shorten them."
+            )
     else:
         # The token at t is predicted at t - 1; the first token of an example never has a label, so none crosses a border.
         before = torch.nn.functional.pad(labelled[:, 1:], (0, 1))

@@ -14,28 +14,28 @@ from typing import Any
 import torch
 
 from catalog.base.progress import progress
-from catalog.inside.anatomy import View, embed, forests, run_blocks, view
-from catalog.models.lm import pick_dtype
+from catalog.inside.anatomy import View, embed, forests, layers, run_blocks, view
+from catalog.models.devices import pick_dtype
 from catalog.training.checkpoints import alone
 
 HIDDEN = "hidden"
 TOKENS = 384  # of a forward pass through the lower layers; masks of whole texts make more of them slower
 
 
-def lower_once(model: Any, examples: Sequence[Mapping[str, Any]], layers: Sequence[int], *, dtype: str = "float32") -> list[dict]:
-    """The examples with `hidden` (T, d), the residual stream that enters the lowest of `layers`, for each of their texts.
+def lower_once(model: Any, examples: Sequence[Mapping[str, Any]], adapted: Sequence[int], *, dtype: str = "float32") -> list[dict]:
+    """The examples with `hidden` (T, d), the residual stream that enters the lowest of the `adapted` layers, for each of their texts.
 
     Args:
         model: as loaded, before a LoRA is attached.
         examples: each text under a key `…input_ids`; its stream gets the key `…hidden`, a float32 array.
-        layers: those that a LoRA will adapt. Where they are empty (all), or there are several processes, nothing is added.
+        adapted: numbers of the layers that a LoRA will adapt. Where they are empty (all), or there are several processes, nothing is added.
         dtype: of the products; ``auto`` is bfloat16 where the device multiplies it natively.
     """
-    if not layers or not alone():
+    if not adapted or not alone():
         return [dict(example) for example in examples]
     out = [dict(example) for example in examples]
     keys = [(i, key) for i, example in enumerate(out) for key in example if key.endswith("input_ids")]
-    streams = _streams(view(model), [list(map(int, out[i][key])) for i, key in keys], min(layers), dtype)
+    streams = _streams(view(model), [list(map(int, out[i][key])) for i, key in keys], min(adapted), dtype)
     for (i, key), stream in zip(keys, streams, strict=True):
         out[i][key.removesuffix("input_ids") + HIDDEN] = stream
     return out
@@ -50,7 +50,7 @@ def has_hidden(examples: Sequence[Mapping[str, Any]]) -> bool:
 def upper_alone(model: Any, start: int) -> Iterator[None]:
     """Inside, layers below `start` hand on what they are given, so that `inputs_embeds` is the stream that enters `start`."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    blocks = view(base).blocks[:start] if start else []
+    blocks = layers(base)[:start] if start else []
     for block in blocks:
         block.forward = _hand_on
     try:

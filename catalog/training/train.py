@@ -29,7 +29,8 @@ from catalog.base.errors import CatalogError
 from catalog.base.io import read_json, write_json, write_safetensors
 from catalog.base.params import load_shared
 from catalog.base.progress import progress
-from catalog.models.lm import peak_memory_mb, pick_dtype, quiet_transformers, set_seed
+from catalog.models.devices import device_name, peak_memory_mb, pick_dtype, training_device
+from catalog.models.lm import quiet_transformers, set_seed
 from catalog.training.adapters import lora
 from catalog.training.attention import float32_gradients
 from catalog.training.checkpoints import is_main, last_complete, mark_complete
@@ -106,9 +107,9 @@ def train(
         first = _lowest(settings) if has_hidden(examples) else 0
         stack.enter_context(upper_alone(model, first))
         stack.enter_context(quiet_transformers())
-        on_cpu = model.device.type == "cpu" and "ACCELERATE_USE_FSDP" not in os.environ
-        low = pick_dtype(settings.dtype, "cpu" if on_cpu else "cuda") == torch.bfloat16
-        stack.enter_context(float32_gradients(model, on_cpu and low))
+        device = training_device(model)
+        low = pick_dtype(settings.dtype, device) == torch.bfloat16
+        stack.enter_context(float32_gradients(model, device.type == "cpu" and low))
         stack.enter_context(disable_input_dtype_casting(model, low))  # PEFT makes float32 of what autocast makes bfloat16 again
         advance = stack.enter_context(progress(steps, desc, done=done, enabled=is_main()))
         set_seed(settings.seed)
@@ -137,7 +138,7 @@ def train(
         "examples": len(examples),
         "tokens": tokens_after[-1],
         "tokens_per_second": round(trained / seconds, 1),
-        "mfu": utilisation(model, trained, seconds, world, first),
+        "mfu": utilisation(model, trained, seconds, trainer.args.device, processes=world, context=_context(examples), first=first),
         "processes": world,
     }
     return Run(tensors, history, info)
@@ -235,7 +236,7 @@ def _plan(count: int, settings: Settings, world: int) -> tuple[int, int, int]:
 
 def _arguments(model: Any, settings: Settings, folder: str, steps: int, micro: int, accumulation: int, save: bool) -> TrainingArguments:
     """The Trainer's arguments for `settings`, with nothing logged, shown or sent anywhere."""
-    cuda = model.device.type == "cuda" or ("ACCELERATE_USE_FSDP" in os.environ and torch.cuda.is_available())
+    device = training_device(model)
     every = math.ceil(settings.save_steps / settings.log_steps) * settings.log_steps
     arguments = TrainingArguments(
         output_dir=folder,
@@ -244,7 +245,7 @@ def _arguments(model: Any, settings: Settings, folder: str, steps: int, micro: i
         gradient_accumulation_steps=accumulation,
         train_sampling_strategy="sequential",
         remove_unused_columns=False,
-        dataloader_pin_memory=cuda,
+        dataloader_pin_memory=device.type == "cuda",
         learning_rate=settings.learning_rate,
         lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
         warmup_steps=round(settings.warmup * steps),
@@ -253,8 +254,8 @@ def _arguments(model: Any, settings: Settings, folder: str, steps: int, micro: i
         adam_beta2=settings.betas[1],
         max_grad_norm=settings.max_grad_norm,
         activation_checkpointing=settings.activation_checkpointing,
-        bf16=pick_dtype(settings.dtype, "cuda" if cuda else "cpu") == torch.bfloat16,
-        use_cpu=not cuda,
+        bf16=pick_dtype(settings.dtype, device) == torch.bfloat16,
+        use_cpu=device.type == "cpu",
         seed=settings.seed,
         logging_steps=settings.log_steps,
         logging_first_step=True,
@@ -306,13 +307,18 @@ def _tokens(example: Mapping[str, Any]) -> int:
     return sum(len(value) for name, value in example.items() if name.endswith("input_ids"))
 
 
+def _context(examples: Sequence[Mapping[str, Any]]) -> float:
+    """How long, on average, the text is that a token stands in."""
+    lengths = [len(value) for example in examples for name, value in example.items() if name.endswith("input_ids")]
+    return sum(length**2 for length in lengths) / max(1, sum(lengths))
+
+
 def _info(trainer: Trainer, seconds: float) -> dict[str, Any]:
     """Where, with what and how heavy a run was."""
     parameters = list(trainer.model.parameters())
-    cuda = trainer.args.device.type == "cuda"
     return {
         "seconds": round(seconds, 2),
-        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "device": device_name(trainer.args.device),
         "dtype": "bfloat16 autocast" if trainer.args.bf16 else str(parameters[0].dtype).removeprefix("torch."),
         "parameters": sum(parameter.numel() for parameter in parameters),
         "trainable_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),

@@ -21,7 +21,8 @@ from catalog.inside.attribution import Lens, Trace, lens, predicted, top_tokens,
 from catalog.inside.interventions import head_scan, random_neurons, scale_heads
 from catalog.inside.neurons import Top, bases, comparative_neurons, geometry, likely_tokens
 from catalog.models.answers import answer_ids
-from catalog.models.lm import load_lm, peak_memory_mb, require_full
+from catalog.models.devices import peak_memory_mb
+from catalog.models.lm import load_lm, require_full
 from stages.arithmetic.chain import chain
 from stages.arithmetic.dataset import compute, pairs, render
 from stages.arithmetic.method import Case, Neuron, at_least, concept, hidden_counts, mask_out, masked_runs, verify_case

@@ -6,7 +6,6 @@ reversible patch and, for the first model, a whole edited checkpoint. `evaluate`
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,6 +19,7 @@ from catalog.base.params import ROOT, profile_params
 from catalog.inside.anatomy import view
 from catalog.inside.interventions import random_neurons
 from catalog.inside.patch import make_patch, patched, save_patch
+from catalog.models.devices import peak_memory_mb
 from catalog.models.lm import load_lm, require_full
 from catalog.training.adapters import save_model, saved_lora
 from stages.gender_bias.calibration import calibrate
@@ -218,7 +218,7 @@ def main(profile: str) -> None:
         write_json(sets, folder / "neurons.json")
     facts = {
         "seconds": round(time.perf_counter() - started, 1),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),  # KiB on Linux
+        "peak_memory_mb": peak_memory_mb(),
     }
     write_json(facts, ROOT / "models" / "gender_edit" / f"{profile}.run.json")
 

@@ -8,8 +8,7 @@ its levels. The same seed gives the same rows.
 - `smote`: interpolation between neighbours of one class (Chawla et al. 2002). Strong in utility, weak in privacy in the paper's table.
 - `cart`: one column after another, each from a decision tree on those before it (Reiter 2005).
 - `copula`: correlated normals behind the columns' own distributions.
-- `copy_of_train`: real rows of the training split, the worst privacy there is; `holdout_rows`: rows of people no generator saw, the
-  yardstick of a good one.
+- `copy_of_train`: real rows of the training split, the worst privacy there is; `holdout_rows`: of people no generator saw, the yardstick.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from scipy.special import ndtri
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from catalog.base.errors import CatalogError
-from stages.harmonic.tables import COPY, Column, Schema
+from stages.harmonic.schema import COPY, Column, Schema, scale
 
 LEAF = 5  # rows in a leaf at least (synthpop's minbucket): fewer would pass on single rows
 COPULA_DRAWS, COPULA_STEPS = 20_000, 12  # of the fit of the latent correlations
@@ -80,7 +79,7 @@ def smote(train: pl.DataFrame, schema: Schema, n: int, seed: int, k: int = 5) ->
         flags = np.isnan(numbers)
         flagged = flags.any(axis=0)
         filled = np.where(flags, np.nanmedian(numbers, axis=0), numbers)
-        centre, spread = filled.mean(0), np.where(filled.std(0) > 0, filled.std(0), 1.0)
+        centre, spread = scale(filled)
         points = np.hstack([(filled - centre) / spread, codes, flags[:, flagged]])
         new = [_between(points[group == c], range(p, points.shape[1]), count, k, rng) for c, count in wanted.items()]
         new, classes_new = np.vstack(new), np.repeat(list(wanted), list(wanted.values()))
@@ -293,7 +292,7 @@ def _correlation(scores: np.ndarray) -> np.ndarray:
     """Correlations of (rows, axes); 0 with an axis that does not vary."""
     centred = scores - scores.mean(0)
     spread = np.sqrt((centred**2).mean(0))
-    unit = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 1e-12)
+    unit = np.divide(centred, spread, out=np.zeros_like(centred), where=scores.max(0) > scores.min(0))
     found = unit.T @ unit / len(scores)
     np.fill_diagonal(found, 1.0)
     return found
@@ -333,8 +332,7 @@ def _places(cells: pl.Series, column: Column) -> np.ndarray:
 
 def _texts(places: np.ndarray, column: Column) -> pl.Series:
     """Levels of `_places`."""
-    names = np.array([*column.levels, None], dtype=object)
-    return pl.Series(column.name, names[places].tolist(), dtype=pl.String)
+    return pl.Series(column.name, np.array([*column.levels, None], dtype=object)[places].tolist(), dtype=pl.String)
 
 
 def _numbers(values: np.ndarray, column: Column) -> pl.Series:

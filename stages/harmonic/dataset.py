@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from catalog.base.deps import require_dep
 from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_json, write_parquet
 from catalog.base.params import ROOT, profile_params
 from stages.harmonic.distances import keep, neighbours
+from stages.harmonic.reader import read_table, typed
+from stages.harmonic.schema import Schema, learn, split
 from stages.harmonic.settings import Data, Params, Table
-from stages.harmonic.tables import Schema, learn, read_table, split, typed
 
 SYSTEM = "harmonic"
 
@@ -29,10 +31,12 @@ def load(name: str, table: Table, root: Path) -> pl.DataFrame:
         CatalogError: a file that is absent or no table; the sentence names the table.
     """
     folder = root / "data" / "assets" / table.asset if table.asset else root
+    for file in table.files:
+        require_dep(folder / file, root, own=None if table.asset else SYSTEM)
     if table.asset and not folder.is_dir():
         raise CatalogError(f"Table {name} needs the asset {table.asset}: declare it under assets in params.yaml, then `dvc repro`.")
     try:
-        rows = read_table([folder / file for file in table.files], table.form, table.columns, table.target, table.numeric)
+        rows = read_table([folder / file for file in table.files], table.form, table.columns, table.target, table.numeric, table.missing)
         return typed(rows, table.target, table.task)
     except CatalogError as error:
         raise CatalogError(f"Table {name}: {error}") from None

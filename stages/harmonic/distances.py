@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from catalog.base.errors import CatalogError
-from stages.harmonic.tables import Coded, Schema, coded
+from stages.harmonic.schema import Coded, Schema, coded
 
 CELLS = 2**16  # of a block: half a megabyte of distances; blocks that leave the cache take up to four times as long
 PLACE = "id"  # no column of a schema has this name

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from catalog.base.errors import CatalogError
-from stages.harmonic.tables import Schema
+from stages.harmonic.schema import Schema
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,41 +6,38 @@ import polars as pl
 
 from catalog.report.labels import placed, words
 from catalog.report.vega import OTHER, OWN, RULE, field, spec
-from stages.harmonic.tables import COPY, HOLDOUT
-
-LLM = ("harmonic", "great", "overtrained")  # first words of the methods that are language models
+from stages.harmonic.schema import COPY, HOLDOUT
 
 
-def draw(t: dict[str, pl.DataFrame], likely: pl.DataFrame, curves: pl.DataFrame) -> dict[str, dict]:
-    """File name -> specification."""
+def draw(t: dict[str, pl.DataFrame], likely: pl.DataFrame, curves: pl.DataFrame, llm: set[str]) -> dict[str, dict]:
+    """File name -> specification; ``llm`` are the methods whose rows a language model wrote."""
     return {
-        "1_trade": trade(t["utility"], t["privacy"]),
+        "1_trade": trade(t["utility"], t["privacy"], llm),
         "2_distances": distances(t["distances"]),
         "3_members": members(likely),
-        "4_attacks": attacks(t["privacy"]),
+        "4_attacks": attacks(t["privacy"], llm),
         "5_training": training(curves),
     }
 
 
-def kind(method: str = "method") -> pl.Expr:
+def kind(llm: set[str]) -> pl.Expr:
     """What a method is, for its colour."""
-    at = pl.col(method)
-    real = at.is_in([COPY, HOLDOUT])
-    model = at.str.split(" ").list.first().is_in(list(LLM))
+    at = pl.col("method")
+    real, model = at.is_in([COPY, HOLDOUT]), at.is_in(sorted(llm))
     return pl.when(real).then(pl.lit("real rows")).when(model).then(pl.lit("LLM")).otherwise(pl.lit("other"))
 
 
 COLOURS = {"scale": {"domain": ["LLM", "other", "real rows"], "range": [OWN, OTHER, RULE]}}
 
 
-def trade(utility: pl.DataFrame, privacy: pl.DataFrame) -> dict:
+def trade(utility: pl.DataFrame, privacy: pl.DataFrame, llm: set[str]) -> dict:
     """Every method a point: how useful, how much of its training rows it gives away."""
     useful = utility.filter(pl.col("protocol") == "strict")
     if "mcc" not in useful.columns:
         return spec("Utility against privacy", "No classification among the tables", pl.DataFrame({"x": []}), mark="point")
     useful = useful.group_by("table", "method").agg(mcc=pl.col("mcc").mean())
     safe = privacy.group_by("table", "method").agg(auc=pl.col("auc").mean())
-    data = useful.join(safe, on=["table", "method"]).with_columns(kind=kind()).sort("table", "method")
+    data = useful.join(safe, on=["table", "method"]).with_columns(kind=kind(llm)).sort("table", "method")
     size, facets = {"width": 380, "height": 230}, []
     for (name,), part in data.group_by("table", maintain_order=True):
         part, *scales = placed(part, "auc", "mcc", "method", also=0.5, **size)
@@ -104,9 +101,9 @@ def members(likely: pl.DataFrame) -> dict:
     )
 
 
-def attacks(privacy: pl.DataFrame) -> dict:
+def attacks(privacy: pl.DataFrame, llm: set[str]) -> dict:
     """Membership AUC by distance with its interval, a row a method."""
-    data = privacy.group_by("table", "method").agg(pl.col("auc", "auc_low", "auc_high").mean()).with_columns(kind=kind())
+    data = privacy.group_by("table", "method").agg(pl.col("auc", "auc_low", "auc_high").mean()).with_columns(kind=kind(llm))
     data = data.sort("table", "auc", "method")
     order = data.group_by("method").agg(pl.col("auc").mean()).sort("auc")["method"].to_list()
     facets = []

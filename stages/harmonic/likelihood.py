@@ -4,8 +4,8 @@
 validation, which neither train nor holdout rows have met, so that both are asked under the same conditions. Columns stand in the schema's
 order, or, for a generator that was trained on many orders, in several drawn from the row's id, over which the sums are averaged.
 
-``paper``: as the released code has it: "name value, …", columns shuffled by a seed of 400 + row number, categories as integers coded for
-each file by itself, no prompt and no begin token.
+``paper``: as the released code has it: "name value, … ." with a full stop, the list of columns shuffled again for each row by a seed of
+400 + row number, categories as integers coded for each file by itself, no prompt and no begin token.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 import polars as pl
 
 from catalog.models.inference import log_likelihood
+from stages.harmonic.schema import Schema, Source
 from stages.harmonic.serialise import Instruction, Pieces, rows_of
 from stages.harmonic.settings import Generator
-from stages.harmonic.tables import Schema, Source
 from stages.harmonic.train import begin_token, column_order
 
 MAX_TOKENS = 2048  # of a forward pass: rows that follow one prompt stand behind it in one sequence
@@ -51,17 +51,14 @@ def nll(model: Any, tokenizer: Any, pairs: list[tuple[list[int], list[int]]], ro
 
 
 def paper_texts(frame: pl.DataFrame, schema: Schema) -> list[str]:
-    """Rows of one file in the released form; see the module."""
-    codes = {column.name: sorted(set(frame[column.name].drop_nulls())) for column in schema.categories}
-    out = []
+    """Rows of one file in the released form; see the module. A missing cell, which the release does not know, is left out."""
+    codes = {column.name: {v: i for i, v in enumerate(sorted(set(frame[column.name].drop_nulls())))} for column in schema.categories}
+    out, columns = [], list(schema.columns)
     for number, row in enumerate(rows_of(frame, schema)):
-        said = [
-            f"{column.alias} {column.text(row[column.name]) if column.numeric else codes[column.name].index(row[column.name])}"
-            for column in schema.columns
-            if row[column.name] is not None
-        ]
-        random.Random(400 + number).shuffle(said)
-        out.append(", ".join(said))
+        random.Random(400 + number).shuffle(columns)  # the list itself, as released: each order is a shuffle of the one before
+        cells = [(column, row[column.name]) for column in columns if row[column.name] is not None]
+        said = [f"{column.alias} {column.text(value) if column.numeric else codes[column.name][value]}" for column, value in cells]
+        out.append(", ".join(said) + ".")
     return out
 
 

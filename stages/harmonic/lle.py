@@ -20,9 +20,9 @@ from catalog.training.packing import encode
 from catalog.training.settings import Settings
 from catalog.training.tail import lower_once
 from catalog.training.train import train
+from stages.harmonic.schema import Schema
 from stages.harmonic.serialise import question, rows_of
 from stages.harmonic.settings import Lle
-from stages.harmonic.tables import Schema
 
 
 def first_label(text: str, labels: list[str], whole_words: bool) -> str | None:

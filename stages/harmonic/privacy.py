@@ -22,7 +22,7 @@ from scipy.stats import rankdata
 from catalog.base.errors import CatalogError
 from catalog.report.intervals import wilson
 from stages.harmonic.distances import CELLS, coded_together, nearest, nearest_points, restricted
-from stages.harmonic.tables import Schema
+from stages.harmonic.schema import Schema, scale
 
 SAME = 1e-12  # distances nearer than this tie: sums of the same terms in another order differ by rounding
 
@@ -103,10 +103,11 @@ def dcr_paper(synthetic: pl.DataFrame, train: pl.DataFrame) -> dict:
             else:
                 values = unique[name].cast(pl.Float64).fill_nan(None).to_numpy()
             known = values[~np.isnan(values)]
-            middle = known.mean() if len(known) else 0.0
-            values = np.where(np.isnan(values), middle, values)
-            columns.append((values - middle) / (values.std() or 1.0))
-        points.append(np.stack(columns, axis=1))
+            middle = scale(known[:, None])[0][0] if len(known) else 0.0
+            columns.append(np.where(np.isnan(values), middle, values))
+        cells = np.stack(columns, axis=1)
+        centre, spread = scale(cells)
+        points.append((cells - centre) / spread)
     real, syn = points
     found = {
         "real_syn": nearest_points(real, syn)[0],

@@ -26,3 +26,11 @@ FROM harmonic.synthetic AS s
 JOIN harmonic.distances AS d USING (profile, "table", method, number)
 ORDER BY d.to_train, s."table", s.method, s.number
 LIMIT 200;
+
+-- name: harmonic_contrasts
+-- title: What the claims rest on
+-- description: Differences of two methods on the same items, by table and over all tables, with their intervals.
+SELECT profile, measure, method, other, over, "table", value, low, high, n
+FROM harmonic.contrasts
+WHERE over <> 'mean'
+ORDER BY profile, measure, method, other, over, "table";

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from catalog.base.errors import CatalogError
-from stages.harmonic.tables import Column, Schema
+from stages.harmonic.schema import Column, Schema
 
 Cells = Mapping[str, str | float | None]
 FORMS = ("json", "great")

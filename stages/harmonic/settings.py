@@ -11,11 +11,12 @@ class Table:
 
     asset: str | None  # of params.yaml; null: `files` are paths from the project's root
     files: tuple[str, ...]  # a second file is the published test split
-    form: str  # arff (also KEEL's .dat) or csv
+    form: str  # arff (also KEEL's .dat), csv, tsv, or csv2 (semicolons, and commas in numbers)
+    missing: tuple[str, ...]  # what an unquoted missing cell reads
     columns: tuple[str, ...] | None  # of a CSV without a header line
     target: str
     task: str  # classification or regression
-    numeric: tuple[str, ...] | None  # columns that are numbers; null: those whose cells all are
+    numeric: tuple[str, ...] | None  # columns that are numbers; null: those whose cells all are (see reader.py)
     aliases: dict[str, str]  # short keys of long column names, for prompts
     description: str  # what a row is, in the plural; part of the instruction
     neighbours: int  # k rows shown in an instruction
@@ -94,7 +95,7 @@ class Lle:
 
 
 @dataclass(frozen=True)
-class Sample:
+class Measure:
     """Sampling, likelihoods and the LLM classifier."""
 
     samplers: tuple[Sampler, ...]
@@ -128,6 +129,6 @@ class Params:
 
     data: Data
     train: Train
-    sample: Sample
+    measure: Measure
     evaluate: Evaluate
     seed: int

@@ -25,9 +25,9 @@ from catalog.training.packing import IGNORE
 from catalog.training.settings import Settings
 from catalog.training.tail import lower_once
 from catalog.training.train import train_once
+from stages.harmonic.schema import Schema, Source, source
 from stages.harmonic.serialise import Instruction, Pieces, instruction, pieces, rows_of
 from stages.harmonic.settings import Data, Generator, Params, Table, Train
-from stages.harmonic.tables import Schema, Source, source
 
 STAGE = "harmonic_train"
 MODEL = "harmonic_generator"

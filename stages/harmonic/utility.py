@@ -23,8 +23,8 @@ from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
 from sklearn.svm import SVC, SVR
 
 from catalog.base.errors import CatalogError
-from stages.harmonic.measures import METRICS, Prediction, Utility, measure
-from stages.harmonic.tables import Schema, coded
+from stages.harmonic.predictions import METRICS, Prediction, Utility, measure
+from stages.harmonic.schema import Schema, coded, scale
 
 CLASSIFIERS = ("lr", "svm", "rf", "xgb")
 REGRESSORS = ("ridge", "svr", "rf", "xgb")
@@ -53,8 +53,7 @@ def strict(train: pl.DataFrame, synthetic: pl.DataFrame, test: pl.DataFrame, sch
     if schema.task == "regression":
         y, truth = _values(synthetic, schema), _values(test, schema)
         keep = _trainable(np.isfinite(y), np.isfinite(truth), schema)
-        known = _values(train, schema)
-        centre, spread = known.mean(), known.std() or 1.0  # an SVM's epsilon and C need a target of unit scale
+        centre, spread = (ends[0] for ends in scale(_values(train, schema)[:, None]))  # an SVM's epsilon and C need a target of unit scale
         predictions = {}
         for kind in REGRESSORS:
             model = _regressor(kind, seed).fit(x[keep], (y[keep] - centre) / spread)
@@ -156,7 +155,7 @@ def _regressor(kind: str, seed: int) -> BaseEstimator:
 def _bare(kind: str, seed: int) -> BaseEstimator:
     """A classifier of the paper form before its grid."""
     if kind == "lr":
-        return LogisticRegression()
+        return LogisticRegression(max_iter=1000)  # released; scikit-learn's own 100 stop before columns without scaling converge
     if kind == "svm":
         return SVC(max_iter=SVM_STEPS)
     if kind == "rf":
@@ -282,8 +281,7 @@ def encode(train: pl.DataFrame, schema: Schema) -> Encoder:
         raise CatalogError(f"The training rows of {schema.table} have a number without any value; encode by the rows of the schema.")
     fill = np.nanmedian(numbers, axis=0) if names else np.zeros(0)
     filled = np.where(gap, fill, numbers)
-    spread = filled.std(axis=0)
-    return Encoder(schema, fill, filled.mean(axis=0), np.where(spread > 0, spread, 1.0), gap.any(axis=0))
+    return Encoder(schema, fill, *scale(filled), gap.any(axis=0))
 
 
 def _labels(frames: Sequence[pl.DataFrame], schema: Schema) -> tuple[tuple[str, ...], list[np.ndarray]]:

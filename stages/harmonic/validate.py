@@ -6,8 +6,8 @@ import json
 import math
 from collections.abc import Collection
 
+from stages.harmonic.schema import Schema
 from stages.harmonic.serialise import row_text
-from stages.harmonic.tables import Schema
 
 REASONS = ("no JSON", "missing column", "unknown category", "not a number", "out of range", "copy of a real row")
 Cells = dict[str, str | float | None]

@@ -10,8 +10,9 @@ from diffusers import DiffusionPipeline
 from safetensors import SafetensorError
 
 from catalog.base.errors import CatalogError
-from catalog.base.params import ROOT, load
-from catalog.models.lm import pick_device, quiet_transformers
+from catalog.base.params import ROOT, load_shared
+from catalog.models.devices import pick_device
+from catalog.models.lm import quiet_transformers
 from catalog.models.weights import require_hub, resolve
 from stages.religious_bias.diffusion import CardPipeline
 
@@ -26,7 +27,7 @@ def find(name: str | Path, profile: str, root: Path = ROOT) -> Path | tuple[str,
     Raises:
         CatalogError: there is no such model; the sentence says how to get it.
     """
-    hub_models = load(root).get("hub_models") or {}
+    hub_models = load_shared(root).get("hub_models") or {}
     if str(name) in hub_models:
         return resolve(str(name), root)
     folder = Path(name) if Path(name).is_dir() else Path(root) / "models" / str(name) / profile
@@ -62,7 +63,7 @@ def load_pipeline(
         CatalogError: the model is missing, damaged or out of reach.
     """
     source = find(name, profile, root)
-    device = pick_device(str(device if device is not None else load(root).get("device", "auto")))
+    device = pick_device(str(device if device is not None else load_shared(root).get("device", "auto")))
     dtype = dtype or (torch.float16 if device.type == "cuda" and not isinstance(source, Path) else torch.float32)
     options = {"use_safetensors": True, "dtype": dtype}
     try:

@@ -17,10 +17,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from catalog.base.errors import CatalogError
-from catalog.base.params import ROOT, load
+from catalog.base.params import ROOT, load_shared
 from catalog.base.progress import progress
+from catalog.models.devices import pick_device, pick_dtype, tokens_at_once
 from catalog.models.inference import batches_by_length
-from catalog.models.lm import pick_device, pick_dtype, quiet_transformers
+from catalog.models.lm import quiet_transformers
 from catalog.models.weights import resolve
 
 MASK = "[MASK]"  # in texts; the tokenizer's own mask takes its place
@@ -68,7 +69,7 @@ def load_mlm(
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
     source, remedy = _source(name, root)
-    defaults = load(root) if dtype is None or device is None else {}
+    defaults = load_shared(root) if dtype is None or device is None else {}
     device = pick_device(str(device if device is not None else defaults.get("device", "auto")))
     dtype = pick_dtype(dtype if dtype is not None else defaults.get("dtype", "auto"), device)
     if "OMP_NUM_THREADS" not in os.environ:
@@ -103,7 +104,7 @@ def _source(name: str | Path, root: Path) -> tuple[Path | tuple[str, str], str]:
     """Where a model is, and what to do when it cannot be loaded from there."""
     if Path(name).is_dir():
         return Path(name), "make this folder again"
-    asset = (load(root).get("assets") or {}).get(str(name))
+    asset = (load_shared(root).get("assets") or {}).get(str(name))
     if asset is not None and "config.json" in asset.get("files", {}):
         folder = Path(root) / "data" / "assets" / str(name)
         if not (folder / "config.json").is_file():
@@ -152,7 +153,7 @@ def place_logprobs(
     for i, row in enumerate(rows):
         if len(row) > limit:
             raise CatalogError(f"Text {i} has {len(row)} tokens, but the model reads at most {limit}; shorten it.")
-    budget = max_tokens or (16_384 if model.device.type == "cuda" else 4_096)
+    budget = max_tokens or tokens_at_once(model.device, cpu=4_096)
     with progress(len(rows), desc or "", "text", enabled=desc is not None) as advance:
         for batch in batches_by_length([len(row) for row in rows], budget):
             width = len(rows[batch[0]])

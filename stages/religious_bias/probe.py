@@ -14,7 +14,6 @@ system's method to religion itself.
 
 from __future__ import annotations
 
-import resource
 import time
 from dataclasses import replace
 
@@ -27,6 +26,7 @@ from catalog.base.io import atomic_dir, write_json, write_parquet
 from catalog.base.params import ROOT, profile_params
 from catalog.inside.anatomy import next_logprobs, view
 from catalog.inside.patch import apply_patch, load_patch
+from catalog.models.devices import peak_memory_mb
 from catalog.models.inference import generate, log_likelihood
 from catalog.models.lm import load_lm, require_full
 from catalog.models.weights import require_hub
@@ -240,8 +240,7 @@ def main(profile: str) -> None:
     with atomic_dir(ROOT / "data" / "religion_signals" / profile) as folder:
         for name in NAMES:
             write_parquet(pl.concat(out[name], how="vertical_relaxed") if out[name] else pl.DataFrame(), folder / f"{name}.parquet")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
-    facts = {"seconds": round(time.perf_counter() - started, 1), "peak_memory_mb": round(peak)}
+    facts = {"seconds": round(time.perf_counter() - started, 1), "peak_memory_mb": peak_memory_mb()}
     write_json(facts, ROOT / "data" / "religion_signals" / f"{profile}.run.json")
 
 

@@ -6,7 +6,6 @@ curve. Neither sees a sentence of a bias set: the masked LM reads news paragraph
 
 from __future__ import annotations
 
-import resource
 import time
 
 import polars as pl
@@ -14,6 +13,7 @@ import polars as pl
 from catalog.base.errors import run
 from catalog.base.io import atomic_dir, write_json, write_parquet
 from catalog.base.params import ROOT, profile_params
+from catalog.models.devices import peak_memory_mb
 from catalog.training.adapters import save_model
 from catalog.training.checkpoints import finish, is_main
 from stages.religious_bias.adapt import adapt, hold_out, to_train
@@ -42,8 +42,12 @@ def main(profile: str) -> None:
         with atomic_dir(ROOT / "models" / "religion_cards" / profile) as folder:
             pipe.save_pretrained(str(folder), safe_serialization=True)
             write_parquet(pl.DataFrame(history), folder / "curve.parquet")
-        peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)  # KiB on Linux
-        facts = {"seconds": round(time.perf_counter() - started, 1), "peak_memory_mb": peak, "masked_lm": done.info, "cards": info}
+        facts = {
+            "seconds": round(time.perf_counter() - started, 1),
+            "peak_memory_mb": peak_memory_mb(),
+            "masked_lm": done.info,
+            "cards": info,
+        }
         write_json(facts, ROOT / "models" / "religion_cards" / f"{profile}.run.json")
     finish(STAGE, profile)
 

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 
 from catalog.base.errors import CatalogError
-from catalog.models.lm import pick_device, quiet_transformers
+from catalog.models.devices import pick_device
+from catalog.models.lm import quiet_transformers
 from catalog.models.weights import resolve
 from stages.religious_bias.cards import MARKERS
 from stages.religious_bias.dataset import RELIGIONS

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from catalog.base.deps import require_dep
 from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_parquet
 from catalog.base.params import ROOT, profile_params
@@ -95,6 +96,8 @@ def locate(name: str, source: Source, root: Path) -> list[Path]:
     if source.hub:
         return [hub_file(source.hub, source.revision, file) for file in files]
     folder = root / "data" / "assets" / source.asset if source.asset else root
+    for file in files:
+        require_dep(folder / file, root, own=None if source.asset else SYSTEM)
     if source.asset and not folder.is_dir():
         raise CatalogError(f"Set {name} needs the asset {source.asset}: declare it under assets in params.yaml, then `dvc repro fetch`.")
     return [folder / file for file in files]

@@ -83,5 +83,10 @@ def confident(log_probs: Tensor, owner: Tensor, responses: int) -> Tensor:
 
 
 def token_kl(reference: Tensor, policy: Tensor) -> Tensor:
-    """``KL(reference || policy)`` over the vocabulary in nats: log-probabilities ``(N, V)`` of each -> ``(N,)``."""
-    return (reference.exp() * (reference - policy)).sum(-1)
+    """``KL(reference || policy)`` over the vocabulary in nats: log-probabilities ``(N, V)`` of each -> ``(N,)``.
+
+    A token that the reference never gives counts nothing (``0 log 0 = 0``), whatever the policy says of it; one that the reference may give
+    and the policy never does makes the divergence infinite, as it is by definition.
+    """
+    p = reference.exp()
+    return (p * (reference - policy).masked_fill(p == 0, 0.0)).sum(-1)

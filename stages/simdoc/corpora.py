@@ -16,6 +16,7 @@ from pathlib import Path
 
 import polars as pl
 
+from catalog.base.deps import require_dep
 from catalog.base.errors import CatalogError
 from catalog.base.params import ROOT
 from stages.simdoc.cleaning import clean, join_ligatures, latin, unglue
@@ -69,6 +70,7 @@ def load(name: str, path: str | Path | None, files: Sequence[str] = ()) -> Corpu
     if path is None and name != "graded":
         raise CatalogError(f"The corpus {name} needs a path; set data.path in stages/simdoc/params.yaml.")
     base = ROOT / (GRADED if path is None else path)
+    require_dep(base, own="simdoc")
     if not base.exists():
         raise CatalogError(f"There is no {path or GRADED} with the corpus {name}: {SOURCES[name]}, or choose another corpus.")
     wanted = {"dwikipedia": (2,), "jsonl": (0, 1)}.get(name, (0,))

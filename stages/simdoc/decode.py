@@ -14,8 +14,9 @@ from torch import Tensor
 from catalog.base.errors import CatalogError
 from catalog.base.params import ROOT, load_shared
 from catalog.base.progress import progress
+from catalog.models.devices import pick_device, pick_dtype
 from catalog.models.inference import batches_by_length, generate
-from catalog.models.lm import load_lm, pick_device, pick_dtype, quiet_transformers
+from catalog.models.lm import load_lm, quiet_transformers
 from catalog.models.weights import resolve
 from catalog.training.adapters import folded, lora, saved_lora
 from catalog.training.settings import Settings

@@ -15,8 +15,9 @@ import torch
 
 from catalog.base.errors import CatalogError
 from catalog.base.params import ROOT, load_shared
+from catalog.models.devices import pick_device, pick_dtype
 from catalog.models.inference import batches_by_length
-from catalog.models.lm import pick_device, pick_dtype, quiet_transformers
+from catalog.models.lm import quiet_transformers
 
 TOKENS = 2048  # of a forward pass, padding included
 LONGEST = 256  # tokens of a sentence that are read, as this encoder was trained

@@ -21,7 +21,8 @@ import polars as pl
 from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_json, write_parquet
 from catalog.base.params import ROOT, profile_params
-from catalog.models.lm import peak_memory_mb, require_full
+from catalog.models.devices import peak_memory_mb
+from catalog.models.lm import require_full
 from catalog.training.adapters import lora, save_lora, save_model, upper_layers
 from catalog.training.checkpoints import alone, checkpoint_folder, finish, is_main
 from catalog.training.settings import Settings

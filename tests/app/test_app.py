@@ -1,5 +1,6 @@
 """The pages of the app: on a demo catalog, an empty one and none; rebuilds; wrong SQL; text that is not trusted."""
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 from app_helpers import APP, replace_catalog, texts, visit
 from streamlit.testing.v1 import AppTest
 
+from app_lib import data
 from catalog.base import params
+from catalog.database import content, db
 
 PAGES = ["overview", "system", "compare", "datasets", "models", "pipeline", "sql"]
 PARTS = ["Results", "Tables", "Card", "Parameters", "Pipeline"]
@@ -111,7 +114,7 @@ def test_an_absent_catalog_gives_one_sentence(tmp_path, monkeypatch, page):
     monkeypatch.setenv("CATALOG_DB", str(tmp_path / "none.duckdb"))
     app = visit(page)
     assert not app.exception and len(app.warning) == 1 and len(app.title) == 1
-    assert "`make app`" in app.warning[0].value and "`dvc repro -s catalog`" in app.warning[0].value
+    assert "`make app`" in app.warning[0].value and "`dvc repro -f -s catalog`" in app.warning[0].value
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -129,7 +132,7 @@ def test_files_that_are_no_catalog_give_one_sentence(tmp_path, monkeypatch):
     for name in ("text.duckdb", "blank.duckdb"):
         monkeypatch.setenv("CATALOG_DB", str(tmp_path / name))
         app = visit("overview")
-        assert not app.exception and len(app.warning) == 1 and "catalog`" in app.warning[0].value
+        assert not app.exception and len(app.warning) == 1 and name.split(".")[0] in app.warning[0].value
 
 
 def test_a_rebuild_is_followed_without_a_restart(shown):
@@ -229,3 +232,17 @@ def test_a_picture_that_cannot_be_drawn_is_one_sentence(shown):
     (shown.parent / "reports/demo_heads/small/plots/head_drops.json").write_text('{"data": {"url": "https://x.org"}}')
     app = visit("system", {"system": "demo_heads"})
     assert not app.exception and len(app.warning) == 1 and "its own data" in app.warning[0].value
+
+
+def test_a_database_older_than_the_reports_is_said_on_each_page(demo_catalog, monkeypatch):
+    monkeypatch.delenv("CATALOG_DB", raising=False)
+    monkeypatch.setenv("CATALOG_ROOT", str(demo_catalog.parent))
+    data.outdated.clear()
+    for page in ("overview", "datasets"):
+        (warning,) = visit(page).warning
+        assert "catalog.json" in warning.value.replace("\\", "") and "`dvc repro -s catalog`" in warning.value
+    with contextlib.closing(db.connect(demo_catalog)) as con:
+        content.write(con, demo_catalog.parent)
+    data.outdated.clear()
+    assert not visit("overview").warning
+    data.outdated.clear()

@@ -171,7 +171,7 @@ def test_absent_locked_and_foreign_files_are_one_true_sentence_each(shown, monke
 
     absent, text = shown.with_name("absent.duckdb"), shown.with_name("text.duckdb")
     text.write_text("not a database")
-    assert said(absent) == "absent.duckdb does not exist: build it with `dvc repro -s catalog`."
+    assert said(absent) == "absent.duckdb does not exist: build it with `dvc repro -f -s catalog`."
     assert "text.duckdb is no database that DuckDB" in said(text) and "build it again" in said(text)
     other = _locked_by_another_program(shown)
     try:

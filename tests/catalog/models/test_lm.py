@@ -4,6 +4,7 @@ import huggingface_hub
 import pytest
 import torch
 from huggingface_hub.errors import GatedRepoError
+from tiny_text import char_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     GPT2Config,
@@ -17,9 +18,8 @@ from transformers import (
 
 from catalog.base.errors import CatalogError
 from catalog.base.progress import progress
-from catalog.models import lm
+from catalog.models import devices, lm
 
-CHAT = "{% for m in messages %}<s>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}>{% endif %}"
 SHAPE = {
     "vocab_size": 40,
     "hidden_size": 32,
@@ -32,15 +32,6 @@ SHAPE = {
     "eos_token_id": 1,
     "tie_word_embeddings": True,
 }
-
-
-def char_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a character: <s> 0, </s> 1, then a-z, space, newline, digits."""
-    vocab = {token: i for i, token in enumerate(["<s>", "</s>", *"abcdefghijklmnopqrstuvwxyzĠĊ0123456789"])}
-    tokenizer = Tokenizer(models.BPE(vocab, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", chat_template=CHAT)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -87,32 +78,29 @@ def direct(model, context, continuation):
 
 
 def test_bfloat16_only_where_the_cpu_has_it(monkeypatch):
-    monkeypatch.setattr(lm, "_cpu_features", lambda: {"avx2", "avx512_f"})
-    assert lm.pick_dtype("auto", "cpu") == torch.float32
+    monkeypatch.setattr(devices, "_cpu_features", lambda: {"avx2", "avx512_f"})
+    assert devices.pick_dtype("auto", "cpu") == torch.float32
     for feature in ("avx512_bf16", "amx_bf16"):
-        monkeypatch.setattr(lm, "_cpu_features", lambda feature=feature: {feature})
-        assert lm.pick_dtype("auto", torch.device("cpu")) == torch.bfloat16
-    assert lm.pick_dtype("float32", "cpu") == torch.float32
+        monkeypatch.setattr(devices, "_cpu_features", lambda feature=feature: {feature})
+        assert devices.pick_dtype("auto", torch.device("cpu")) == torch.bfloat16
+    assert devices.pick_dtype("float32", "cpu") == torch.float32
     with pytest.raises(CatalogError, match="Unknown dtype 'half'"):
-        lm.pick_dtype("half")
+        devices.pick_dtype("half")
 
 
 def test_cpu_features_come_from_the_kernel_when_torch_does_not_tell(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities")
-    monkeypatch.setattr(lm.Path, "read_text", lambda *_, **__: "flags : avx2 avx512_bf16\n")
-    assert lm.pick_dtype("auto", "cpu") == torch.bfloat16
+    monkeypatch.setattr(devices.Path, "read_text", lambda *_, **__: "flags : avx2 avx512_bf16\n")
+    assert devices.pick_dtype("auto", "cpu") == torch.bfloat16
 
 
 def test_devices(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert lm.pick_device() == torch.device("cpu")
+    assert devices.pick_device() == torch.device("cpu")
     with pytest.raises(CatalogError, match="No CUDA GPU"):
-        lm.pick_device("cuda")
+        devices.pick_device("cuda")
     with pytest.raises(CatalogError, match="Unknown device 'warp'"):
-        lm.pick_device("warp")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setenv("LOCAL_RANK", "3")
-    assert lm.pick_device() == torch.device("cuda", 3)
+        devices.pick_device("warp")
 
 
 def test_a_name_is_resolved_or_the_error_says_what_to_do(tmp_path):
@@ -134,6 +122,17 @@ def test_a_name_is_resolved_or_the_error_says_what_to_do(tmp_path):
     }.items():
         with pytest.raises(CatalogError, match=said):
             lm.resolve(name, root)
+
+
+def test_a_broken_system_stops_no_other_ones_models(folder, tmp_path):
+    root = project(tmp_path, models={"tiny": {}})
+    (root / "models" / "tiny").mkdir(parents=True)
+    (root / "models" / "tiny" / "base").symlink_to(folder)
+    (root / "stages" / "other").mkdir(parents=True)
+    (root / "stages" / "other" / "params.yaml").write_text("small: [")
+    assert lm.resolve("tiny", root) == root / "models" / "tiny" / "base"
+    assert lm.load_lm("tiny", root=root)[0].device.type == "cpu"
+    lm.require_full("tiny", root, gpu=False)
 
 
 def test_full_stops_at_once_without_gpu_hub_or_licence(tmp_path, monkeypatch):

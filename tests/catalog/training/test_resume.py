@@ -1,6 +1,7 @@
 """Training goes on after a kill, and several processes train as one.
 
-Run as a script (`python tests/test_resume.py <folder> <kill at step> <loss>`) this file is the stage that the tests kill or start twice.
+Run as a script (`python tests/catalog/training/test_resume.py <folder> <kill at step> <loss>`) this file is the stage that the tests kill
+or start twice.
 """
 
 import json
@@ -16,7 +17,7 @@ import torch
 from tiny_pairs import of_loss
 from tiny_training import FULL, LORA, ROOT, bits, copying, preferences, tiny
 
-from catalog.training import checkpoints
+from catalog.training import adapters, checkpoints, losses
 from catalog.training import train as training
 from catalog.training.pairs import pair_collate
 from stages.sepo.method import labels_of, loss_of
@@ -27,7 +28,7 @@ LOSSES = ("answer", "dpo", "sepo")  # dpo asks the model without its LoRA in eac
 def test_the_fingerprint_holds_all_that_decides_the_result(tmp_path):
     def folder(model=None, examples=None, settings=LORA, extra=None):
         model, examples = model or tiny(), copying() if examples is None else examples
-        return training.checkpoint_folder("demo", "small", model, examples, settings, extra=extra, root=tmp_path)
+        return checkpoints.checkpoint_folder("demo", "small", model, examples, settings, extra=extra, root=tmp_path)
 
     changed = tiny()
     with torch.no_grad():
@@ -65,7 +66,7 @@ def test_full_fine_tuning_goes_on_from_a_checkpoint_and_a_finished_run_is_not_tr
 
     def again():
         model = tiny()
-        folder = training.checkpoint_folder("demo", "small", model, copying(), settings, root=tmp_path)
+        folder = checkpoints.checkpoint_folder("demo", "small", model, copying(), settings, root=tmp_path)
         return training.train(model, copying(), settings, checkpoints=folder), folder
 
     first, folder = again()
@@ -90,23 +91,28 @@ def test_two_processes_train_as_one_and_only_the_main_one_writes(tmp_path, loss)
     for ours, theirs in zip(one.history, history, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)
     model = tiny()
-    with training.saved_lora(model, tmp_path / "two" / "adapter") as adapted:
+    with adapters.saved_lora(model, tmp_path / "two" / "adapter") as adapted:
         for name, tensor in peft.get_peft_model_state_dict(adapted).items():
             torch.testing.assert_close(tensor, one.tensors[name], atol=1e-4, rtol=0)
 
 
 def environment():
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
 
 
 def stage(out, loss, kill_at=0, dropout=0.1):
     """What a training stage does, on a tiny model; with `kill_at` it kills itself in that step's forward pass."""
     settings, model = replace(LORA, save_steps=2, lora_dropout=dropout), tiny()
-    examples, collate, own = copying(), None, training.answer_loss
+    examples, collate, own = copying(), None, losses.answer_loss
     if loss != "answer":
         method = of_loss(loss) if loss == "dpo" else of_loss(loss, selector="random", chosen_share=0.3, rejected_share=0.3, beta=1.0)
         examples, collate, own = labels_of(method, preferences(), None, 0), pair_collate(shared=True), loss_of(method)
-    folder = training.checkpoint_folder("demo", "small", model, examples, settings, root=Path(out))
+    folder = checkpoints.checkpoint_folder("demo", "small", model, examples, settings, root=Path(out))
     calls = []
 
     def dying(model, batch):
@@ -116,9 +122,9 @@ def stage(out, loss, kill_at=0, dropout=0.1):
         return own(model, batch)
 
     given = {"loss_fn": None if loss == "answer" and not dropout else dying, "collate": collate}
-    with training.lora(model, settings) as adapted:
+    with adapters.lora(model, settings) as adapted:
         run = training.train(adapted, examples, settings, checkpoints=folder, **given)
-    training.finish("demo", "small", root=Path(out))
+    checkpoints.finish("demo", "small", root=Path(out))
     return run
 
 
@@ -128,8 +134,8 @@ def main(out, kill_at, loss):
     run = stage(out, loss, int(kill_at), dropout=0.0 if world else 0.1)
     (out / "ranks").mkdir(exist_ok=True)
     (out / "ranks" / f"{rank}.txt").write_text(f"{rank} of {world}: {len(run.tensors)}")
-    training.save_lora(run.tensors, replace(LORA, lora_dropout=0.0), "tiny", out / "adapter")
-    if training.is_main():
+    adapters.save_lora(run.tensors, replace(LORA, lora_dropout=0.0), "tiny", out / "adapter")
+    if checkpoints.is_main():
         (out / "adapter" / "history.json").write_text(json.dumps(run.history))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from stages.harmonic.tables import learn
+from stages.harmonic.schema import learn
 
 SMALL_GRIDS = {
     "lr": {"C": [0.1, 10]},

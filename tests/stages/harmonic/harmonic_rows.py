@@ -7,7 +7,8 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from stages.harmonic.tables import learn, read_table, typed
+from stages.harmonic.reader import read_table, typed
+from stages.harmonic.schema import learn
 
 CREDIT = Path(__file__).parents[3] / "data/assets/german_credit/credit-g.arff"
 

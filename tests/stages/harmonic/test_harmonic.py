@@ -3,23 +3,23 @@
 import dataclasses
 import itertools
 import json
+import random
 from decimal import Decimal
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from harmonic_tiny import SCHEMA, TABLE, made
 
 from catalog.base.errors import CatalogError
 from catalog.base.params import profile_params
-from stages.harmonic import decode, likelihood, lle, sample, train, validate
+from stages.harmonic import decode, likelihood, lle, sampling, train, validate
 from stages.harmonic.decode import Request, sample_rows
 from stages.harmonic.grammar import Value, number_steps
+from stages.harmonic.schema import plain_number
 from stages.harmonic.serialise import instruction, pieces, question, row_text, rows_of
-from stages.harmonic.settings import Generator, Params, Sampler, Table
-from stages.harmonic.tables import Column, Schema, Source, plain_number
+from stages.harmonic.settings import Generator, Params, Sampler
 
 
 def test_the_cache_of_a_pack_gives_the_logits_of_whole_rows(model, monkeypatch):
@@ -50,65 +50,6 @@ def test_a_common_beginning_is_read_once_for_all_rows(model):
     with torch.no_grad():
         whole = [model(torch.tensor([begin + row])).logits[0, 40:] for row in rest]
     assert torch.allclose(got, torch.stack([whole[0][1], whole[1][-1], whole[0][2], whole[2][0]]), atol=1e-4)
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    """A token a byte, with a chat template."""
-    vocab = {token: i for i, token in enumerate(["<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())])}
-    raw = Tokenizer(models.BPE(vocab, []))
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    chat = "{% for m in messages %}<s>{{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}>{% endif %}"
-    return PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>", pad_token="</s>", chat_template=chat)
-
-
-@pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    config = LlamaConfig(vocab_size=258, max_position_embeddings=2048, bos_token_id=0, eos_token_id=1, initializer_range=0.3, **sizes)
-    return LlamaForCausalLM(config).eval()
-
-
-TABLE = Table(None, ("x.csv",), "csv", None, "class", "classification", None, {}, "people", 2, 1, "job", ("age",), {})
-SCHEMA = Schema(
-    "toy",
-    "class",
-    "classification",
-    (
-        Column("age", "age", True, low=18, high=71, decimals=0),
-        Column("job", "job", False, levels=("clerk", "cleric", "no job"), missing=0.25),
-        Column("score", "s", True, low=-1.5, high=12.25, decimals=2, missing=0.1),
-        Column("class", "class", False, levels=("no", "yes")),
-    ),
-)
-
-
-def made(count=24, seed=0):
-    """Rows of SCHEMA with their splits, and their neighbours."""
-    rng = np.random.default_rng(seed)
-    frame = pl.DataFrame(
-        {
-            "id": pl.Series(range(count), dtype=pl.Int32),
-            "split": ["train", "train", "train", "validation", "test", "holdout"] * (count // 6),
-            "age": rng.integers(18, 72, count).astype(float),
-            "job": rng.choice(["clerk", "cleric", "no job"], count),
-            "score": np.round(rng.uniform(-1.5, 12.25, count), 2),
-            "class": rng.choice(["no", "yes"], count),
-        }
-    )
-    frame = frame.with_columns(job=pl.when(pl.col("id") % 8 == 0).then(None).otherwise("job"))
-    ids = frame.filter(pl.col("split") == "train")["id"].to_list()
-    near = pl.DataFrame(
-        {
-            "id": pl.Series(ids, dtype=pl.Int32),
-            "neighbours": pl.Series([[ids[(i + 1) % len(ids)], ids[(i + 2) % len(ids)]] for i in range(len(ids))], dtype=pl.List(pl.Int32)),
-            "same_label": 0.5,
-            "kept": [i % 3 != 0 for i in range(len(ids))],
-        }
-    )
-    return Source(frame, SCHEMA, near)
 
 
 # --- grammar -------------------------------------------------------------------------------------------------------------------------
@@ -170,7 +111,7 @@ def asked(tokenizer, form, count=12, fix=False, permute=True):
     ask = instruction(tokenizer, SCHEMA, "people", 2) if form == "json" else None
     g = Generator("g", "toy", form, 1, None, permute)
     s = Sampler("g", "g", "toy", "constrained", "random", fix, None, (0,))
-    return parts, *sample.requests(s, g, data, parts, ask, tokenizer, 2, 0.3, 0, count)
+    return parts, *sampling.requests(s, g, data, parts, ask, tokenizer, 2, 0.3, 0, count)
 
 
 @pytest.mark.parametrize("form", ["json", "great"])
@@ -218,10 +159,10 @@ def test_perturbed_prompts_show_cells_of_other_rows():
     pool = data.part("train")
     row = rows_of(pool, SCHEMA)[0]
     rng = np.random.default_rng(0)
-    several = [sample.perturbed(row, SCHEMA, pool, 0.5, rng) for _ in range(40)]
+    several = [sampling.perturbed(row, SCHEMA, pool, 0.5, rng) for _ in range(40)]
     changed = np.mean([sum(other[name] != row[name] for name in SCHEMA.names) for other in several])
     assert 0.8 < changed < 2 and all(other["job"] in (*SCHEMA["job"].levels, None) for other in several)
-    assert sample.perturbed(row, SCHEMA, pool, 0.0, rng) == row
+    assert sampling.perturbed(row, SCHEMA, pool, 0.0, rng) == row
 
 
 # --- free text -----------------------------------------------------------------------------------------------------------------------
@@ -253,11 +194,11 @@ def test_free_text_is_refused_for_one_of_six_reasons():
 
 def test_free_sampling_tries_again_and_names_what_is_short(model, tokenizer, monkeypatch):
     parts, these, _ = asked(tokenizer, "json", count=3, permute=False)
-    p = dataclasses.replace(profile_params(Params, "harmonic", "small").sample, retries=2)
+    p = dataclasses.replace(profile_params(Params, "harmonic", "small").measure, retries=2)
     good = '{"age":30,"job":"clerk","s":1.5,"class":"yes"'
     replies = iter([[good, "what", '{"age":99}'], [good, "{"], ["x"]])
-    monkeypatch.setattr(sample, "generate", lambda *_, **__: next(replies))
-    rows, refused = sample.free_rows(model, tokenizer, these, SCHEMA, p, set(), 50, 0, "x")
+    monkeypatch.setattr(sampling, "generate", lambda *_, **__: next(replies))
+    rows, refused = sampling.free_rows(model, tokenizer, these, SCHEMA, p, set(), 50, 0, "x")
     assert [row is None for row in rows] == [False, False, True]
     assert [(r["number"], r["attempt"], r["reason"]) for r in refused] == [
         (1, 0, "no JSON"), (2, 0, "out of range"), (2, 1, "missing column"), (2, 2, "no JSON"),
@@ -307,12 +248,20 @@ def test_likelihood_of_a_row_equals_one_forward_pass(model, tokenizer):
     assert sum(text in tokenizer.decode(context) for text in outside) == 2
 
 
-def test_the_released_text_codes_each_file_by_itself():
-    rows = made().part("train").head(2).with_columns(job=pl.Series(["no job", "clerk"]), age=30.0, score=1.5)
-    rows = rows.with_columns(pl.Series("class", ["yes", "yes"]))
-    first, second = likelihood.paper_texts(rows, SCHEMA)
-    assert sorted(first.split(", ")) == ["age 30", "class 0", "job 1", "s 1.5"] and sorted(second.split(", "))[2] == "job 0"
-    assert first.split(", ") != sorted(first.split(", ")) or second.split(", ") != sorted(second.split(", "))
+def test_the_released_text_of_rows():
+    rows = made().part("train").head(3).with_columns(job=pl.Series(["no job", "clerk", "no job"]), age=30.0, score=1.5)
+    rows = rows.with_columns(pl.Series("class", ["yes", "yes", "yes"]))
+    texts = likelihood.paper_texts(rows, SCHEMA)
+    # As the release does it: one list of columns, shuffled in place before each row, by a seed of 400 + row.
+    columns, said = ["age", "job", "s", "class"], []
+    for number, code in enumerate((1, 0, 1)):  # sorted levels of this file: clerk, no job; yes alone
+        random.seed(400 + number)
+        random.shuffle(columns)
+        cells = {"age": 30, "job": code, "s": 1.5, "class": 0}
+        said.append(", ".join(f"{name} {cells[name]}" for name in columns) + ".")
+    assert texts == said and len({text.split()[0] for text in texts}) > 1
+    gap = likelihood.paper_texts(rows.with_columns(job=pl.Series([None, "clerk", "no job"], dtype=pl.String)), SCHEMA)
+    assert sorted(gap[0].removesuffix(".").split(", ")) == ["age 30", "class 0", "s 1.5"] and gap[1:] == said[1:]
 
 
 def test_the_first_label_in_a_text():
@@ -330,19 +279,19 @@ def test_parameters_that_do_not_fit_together_stop_before_any_work():
         ({"decoding": "greedy"}, "constrained or free"),
         ({"method": "harmonic"}, "Two samplers of pima"),
     ):
-        first = params.sample.samplers[0].__dict__ | {"method": "new"} | change
-        more = dataclasses.replace(params.sample, samplers=(*params.sample.samplers, Sampler(**first)))
-        broken = dataclasses.replace(params, sample=more)
+        first = params.measure.samplers[0].__dict__ | {"method": "new"} | change
+        more = dataclasses.replace(params.measure, samplers=(*params.measure.samplers, Sampler(**first)))
+        broken = dataclasses.replace(params, measure=more)
         with pytest.raises(CatalogError, match=message):
-            sample.check_samplers(broken)
+            sampling.check_samplers(broken)
     for method in ("nobody", "harmonic free"):  # unknown, and not constrained
-        broken = dataclasses.replace(params, sample=dataclasses.replace(params.sample, same_method=method))
+        broken = dataclasses.replace(params, measure=dataclasses.replace(params.measure, same_method=method))
         with pytest.raises(CatalogError, match=f"same_method '{method}' is no constrained sampler"):
-            sample.check_samplers(broken)
+            sampling.check_samplers(broken)
     for profile in ("small", "full"):
         every = profile_params(Params, "harmonic", profile)
-        sample.check_samplers(every)
+        sampling.check_samplers(every)
         train.check(every.train, every.data)
         assert all(Decimal(str(v)) > 0 for table in every.data.tables.values() for v in table.shares.values())
-        assert {s.table for s in every.sample.samplers} == set(every.data.tables)
+        assert {s.table for s in every.measure.samplers} == set(every.data.tables)
         assert all(len(set(itertools.chain([t.target], t.known))) == len(t.known) + 1 for t in every.data.tables.values())

@@ -7,7 +7,7 @@ from harmonic_frames import LINE, LINE_SCHEMA, SCHEMA, TEST, TRAIN, correlation,
 
 from catalog.base.errors import CatalogError
 from stages.harmonic import baselines
-from stages.harmonic.tables import learn
+from stages.harmonic.schema import learn
 
 # --- generators: what all of them hold --------------------------------------------------------------------------------------------------
 

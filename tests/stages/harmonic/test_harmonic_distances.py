@@ -9,7 +9,7 @@ from sdmetrics.single_table.privacy.dcr_utils import calculate_dcr
 
 from catalog.base.errors import CatalogError
 from stages.harmonic import distances, privacy
-from stages.harmonic.tables import learn
+from stages.harmonic.schema import learn
 
 # --- Gower ------------------------------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from harmonic_frames import SCHEMA, TEST, TRAIN, mixed, table
 
 from catalog.base.errors import CatalogError
 from stages.harmonic import baselines, fidelity
-from stages.harmonic.tables import learn
+from stages.harmonic.schema import learn
 
 # --- fidelity ---------------------------------------------------------------------------------------------------------------------------
 

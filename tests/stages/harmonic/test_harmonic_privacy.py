@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from catalog.base.errors import CatalogError
 from catalog.report.intervals import wilson
 from stages.harmonic import privacy
-from stages.harmonic.tables import learn
+from stages.harmonic.schema import learn
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ import pytest
 from catalog.base.errors import CatalogError
 from catalog.base.params import ROOT, profile_params
 from stages.harmonic import dataset
+from stages.harmonic.reader import read_table, typed
+from stages.harmonic.schema import Schema, learn, plain_number, split
 from stages.harmonic.settings import Params, Table
-from stages.harmonic.tables import Schema, learn, plain_number, read_table, split, typed
 
 SHARES = {"train": 0.4, "validation": 0.1, "test": 0.2, "holdout": 0.3}
 ROWS = """@relation toy % a comment
@@ -43,7 +44,7 @@ def test_a_table_is_read_and_typed(tmp_path):
     assert rows["bmi"].to_list() == [21.5, 19.0, 33.25, 21.5]
     csv = "a|b\n"  # no comment: only a line that begins with | is one
     assert toy(tmp_path, '|skip\nx, y\n1, "a, b"\n2, c\n', "csv", "y")["y"].to_list() == ["a, b", "c"]
-    assert toy(tmp_path, "1,u\n0,v\n", "csv", "k", names=("k", "l"))["k"].to_list() == [1.0, 0.0]
+    assert toy(tmp_path, "1,u\n0,v\n", "csv", "l", names=("k", "l"))["k"].to_list() == [1.0, 0.0]
     assert typed(toy(tmp_path, "1,u\n0,v\n", "csv", "k", names=("k", "l")), "k", "classification")["k"].to_list() == ["1", "0"]
     with pytest.raises(CatalogError, match="has no column 'y'"):
         toy(tmp_path, csv, "csv", "y")
@@ -53,7 +54,7 @@ def test_a_table_is_read_and_typed(tmp_path):
     ("text", "options", "message"),
     [
         ("a,b\n1,2\n3\n", {"form": "csv", "target": "b"}, "Row 2 of toy.csv has 1 cells and the table 2 columns"),
-        ('a,b\n1,"2\n', {"form": "csv", "target": "b"}, "no regular table"),
+        ('a,b\n1,"2\n', {"form": "csv", "target": "b"}, "Row 2 of toy.csv opens a quote that is not closed"),
         ("a,b\n", {"form": "csv", "target": "b"}, "has no rows"),
         ("", {"form": "csv", "target": "b"}, "is empty"),
         ("a,a\n1,2\n", {"form": "csv", "target": "a"}, "each once"),
@@ -114,7 +115,7 @@ def test_a_schema_knows_the_training_rows_only(tmp_path):
 def test_a_table_of_ones_own_needs_a_few_parameters(tmp_path):
     lines = [f"{i % 7},{'xyz'[i % 3]},{'ab'[i % 2]}" for i in range(60)]
     (tmp_path / "own.csv").write_text("n,c,label\n" + "\n".join(lines) + "\n")
-    own = Table(None, ("own.csv",), "csv", None, "label", "classification", None, {}, "things", 2, 1, "label", ("n",), SHARES)
+    own = Table(None, ("own.csv",), "csv", ("", "?"), None, "label", "classification", None, {}, "things", 2, 1, "label", ("n",), SHARES)
     p = profile_params(Params, "harmonic", "small").data
     rows, schema, near = dataset.build("own", own, p, 0, tmp_path)
     assert schema.names == ["n", "c", "label"] and len(near) == (rows["split"] == "train").sum()

@@ -10,8 +10,8 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 from catalog.base.errors import CatalogError
 from catalog.report.intervals import bootstrap
-from stages.harmonic import baselines, measures, utility
-from stages.harmonic.tables import learn
+from stages.harmonic import baselines, predictions, utility
+from stages.harmonic.schema import learn
 
 # --- metrics by hand --------------------------------------------------------------------------------------------------------------------
 
@@ -29,7 +29,7 @@ BY_HAND = [
 
 @pytest.mark.parametrize(("confusion", "accuracy", "mcc", "weighted", "macro"), BY_HAND)
 def test_scores_by_hand(confusion, accuracy, mcc, weighted, macro):
-    found = measures.scores(np.array(confusion))
+    found = predictions.scores(np.array(confusion))
     expected = {"accuracy": accuracy, "mcc": mcc, "weighted_f1": weighted, "macro_f1": macro}
     assert {name: float(value) for name, value in found.items()} == pytest.approx(expected)
 
@@ -37,10 +37,10 @@ def test_scores_by_hand(confusion, accuracy, mcc, weighted, macro):
 def test_auc_by_hand_with_ties_and_weights():
     truth, score = np.array([0, 0, 1, 1]), np.array([0.1, 0.5, 0.5, 0.9])
     both = np.stack([-score, score], axis=1)
-    assert measures.auc(truth, both)[0] == 3.5 / 4  # of four pairs three are right and one is a tie
+    assert predictions.auc(truth, both)[0] == 3.5 / 4  # of four pairs three are right and one is a tie
     weights = np.array([[1, 1, 1, 1], [2, 1, 1, 0], [0, 0, 3, 1]], dtype=float)
-    assert measures.auc(truth, both, weights)[:2].tolist() == [3.5 / 4, 2.5 / 3]
-    assert np.isnan(measures.auc(truth, both, weights)[2])  # no row of the first class
+    assert predictions.auc(truth, both, weights)[:2].tolist() == [3.5 / 4, 2.5 / 3]
+    assert np.isnan(predictions.auc(truth, both, weights)[2])  # no row of the first class
 
 
 def test_auc_of_three_classes_is_that_of_scikit_learn():
@@ -48,7 +48,7 @@ def test_auc_of_three_classes_is_that_of_scikit_learn():
     truth = rng.integers(0, 3, 60)
     score = np.round(rng.random((60, 3)) + np.eye(3)[truth] * 0.4, 1)  # many ties
     score /= score.sum(1, keepdims=True)
-    assert measures.auc(truth, score)[0] == pytest.approx(sk.roc_auc_score(truth, score, multi_class="ovr"))
+    assert predictions.auc(truth, score)[0] == pytest.approx(sk.roc_auc_score(truth, score, multi_class="ovr"))
 
 
 # --- strict -----------------------------------------------------------------------------------------------------------------------------
@@ -69,11 +69,11 @@ def test_strict_tells_related_rows_from_unrelated_ones():
     real = utility.strict(TRAIN, TRAIN, TEST, SCHEMA)
     assert [row["classifier"] for row in real.rows] == list(utility.CLASSIFIERS)
     assert all(row["n"] == 300 and row["n_train"] == 400 and row["classes"] == 3 for row in real.rows)
-    assert measures.mean(real, "mcc") > 0.5 and measures.mean(real, "auc") > 0.8
+    assert predictions.mean(real, "mcc") > 0.5 and predictions.mean(real, "auc") > 0.8
     lost = utility.strict(TRAIN, baselines.marginals(TRAIN, SCHEMA, 400, 0), TEST, SCHEMA)
-    assert abs(measures.mean(lost, "mcc")) < 0.15 and abs(measures.mean(lost, "auc") - 0.5) < 0.1
+    assert abs(predictions.mean(lost, "mcc")) < 0.15 and abs(predictions.mean(lost, "auc") - 0.5) < 0.1
     cart = utility.strict(TRAIN, baselines.cart(TRAIN, SCHEMA, 400, 0), TEST, SCHEMA)
-    assert measures.mean(cart, "mcc") > 0.4
+    assert predictions.mean(cart, "mcc") > 0.4
     again = utility.strict(TRAIN, TRAIN, TEST, SCHEMA)
     assert again.rows == real.rows
     for row in real.rows:  # the rows are scores of the predictions
@@ -140,7 +140,7 @@ def test_regression():
     for row in found.rows:
         assert row["r2"] == pytest.approx(sk.r2_score(test["y"], found.predictions[row["classifier"]].predicted))
     lost = utility.strict(LINE, baselines.marginals(LINE, LINE_SCHEMA, 200, 0), test, LINE_SCHEMA)
-    assert measures.mean(lost, "r2") < 0.1
+    assert predictions.mean(lost, "r2") < 0.1
     (row,) = utility.majority(LINE, test, LINE_SCHEMA).rows
     assert row["classifier"] == "mean" and -0.1 < row["r2"] <= 0
     with pytest.raises(CatalogError, match="for classifications"):
@@ -226,14 +226,14 @@ def test_the_grids_are_those_of_the_release():
 # --- intervals --------------------------------------------------------------------------------------------------------------------------
 
 
-def small_utility(classes: int = 3, n: int = 40, seed: int = 0) -> measures.Utility:
+def small_utility(classes: int = 3, n: int = 40, seed: int = 0) -> predictions.Utility:
     """Three classifiers that are right in about six of ten rows."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, classes, n)
     found = {}
     for kind in ("one", "two", "three"):
         predicted = np.where(rng.random(n) < 0.6, truth, rng.integers(0, classes, n))
-        found[kind] = measures.Prediction(predicted, rng.random((n, classes)) + np.eye(classes)[predicted] / 2)
+        found[kind] = predictions.Prediction(predicted, rng.random((n, classes)) + np.eye(classes)[predicted] / 2)
     return utility._utility(found, truth, tuple("abc"[:classes]), n, classes)
 
 
@@ -250,53 +250,53 @@ BY_LOOP = {
 }
 
 
-@pytest.mark.parametrize("metric", measures.METRICS)
+@pytest.mark.parametrize("metric", predictions.METRICS)
 def test_draws_are_those_of_a_loop(metric):
     found = small_utility()
     index = resampled(40, 60, 7)
     loop = {kind: [BY_LOOP[metric](found.truth[i], p.predicted[i], p.score[i]) for i in index] for kind, p in found.predictions.items()}
-    assert measures.draws(found, metric, ["two"], 60, 7) == pytest.approx(np.array(loop["two"]))
+    assert predictions.draws(found, metric, ["two"], 60, 7) == pytest.approx(np.array(loop["two"]))
     together = np.mean(list(loop.values()), axis=0)  # the same rows for all three
-    assert measures.draws(found, metric, None, 60, 7) == pytest.approx(together)
-    low, high = measures.interval(found, metric, None, 60, 0.9, 7)
+    assert predictions.draws(found, metric, None, 60, 7) == pytest.approx(together)
+    low, high = predictions.interval(found, metric, None, 60, 0.9, 7)
     assert (low, high) == pytest.approx(tuple(np.quantile(together, [0.05, 0.95])))
-    assert low < measures.mean(found, metric) < high
+    assert low < predictions.mean(found, metric) < high
 
 
 def test_draws_of_r2_are_those_of_a_loop():
     rng = np.random.default_rng(0)
     truth = 1e6 + rng.standard_normal(50)  # far from zero
-    found = utility._utility({"m": measures.Prediction(truth + 0.5 * rng.standard_normal(50), None)}, truth, (), 50, None)
+    found = utility._utility({"m": predictions.Prediction(truth + 0.5 * rng.standard_normal(50), None)}, truth, (), 50, None)
     loop = [sk.r2_score(truth[i], found.predictions["m"].predicted[i]) for i in resampled(50, 40, 0)]
-    assert measures.draws(found, "r2", n_boot=40) == pytest.approx(np.array(loop), abs=1e-6)
+    assert predictions.draws(found, "r2", n_boot=40) == pytest.approx(np.array(loop), abs=1e-6)
 
 
 def test_draws_do_not_depend_on_chunks_and_are_those_of_the_catalog(monkeypatch):
     found = small_utility()
-    whole = measures.draws(found, "mcc")
+    whole = predictions.draws(found, "mcc")
     hits = (found.predictions["one"].predicted == found.truth).astype(float)
-    assert measures.interval(found, "accuracy", ["one"]) == pytest.approx(bootstrap(hits))
-    assert measures.interval(found, "mcc", seed=1) != measures.interval(found, "mcc")
-    monkeypatch.setattr(measures, "_CELLS", 40 * 64)
-    assert (measures.draws(found, "mcc") == whole).all()
+    assert predictions.interval(found, "accuracy", ["one"]) == pytest.approx(bootstrap(hits))
+    assert predictions.interval(found, "mcc", seed=1) != predictions.interval(found, "mcc")
+    monkeypatch.setattr(predictions, "_CELLS", 40 * 64)
+    assert (predictions.draws(found, "mcc") == whole).all()
 
 
 def test_undefined_draws_are_left_out():
     truth = np.array([0, 0, 0, 1])
     score = np.array([[-0.1, 0.1], [-0.2, 0.2], [-0.3, 0.3], [-0.4, 0.4]])
-    found = utility._utility({"m": measures.Prediction(np.zeros(4, dtype=int), score)}, truth, ("a", "b"), 4, 2)
-    assert np.isnan(measures.draws(found, "auc")).mean() == pytest.approx(0.75**4, abs=0.04)
-    assert measures.interval(found, "auc") == (1, 1)
-    none = utility._utility({"m": measures.Prediction(np.zeros(4, dtype=int), score)}, truth * 0, ("a", "b"), 4, 2)
-    assert measures.interval(none, "auc") == (None, None) and measures.mean(none, "auc") is None
+    found = utility._utility({"m": predictions.Prediction(np.zeros(4, dtype=int), score)}, truth, ("a", "b"), 4, 2)
+    assert np.isnan(predictions.draws(found, "auc")).mean() == pytest.approx(0.75**4, abs=0.04)
+    assert predictions.interval(found, "auc") == (1, 1)
+    none = utility._utility({"m": predictions.Prediction(np.zeros(4, dtype=int), score)}, truth * 0, ("a", "b"), 4, 2)
+    assert predictions.interval(none, "auc") == (None, None) and predictions.mean(none, "auc") is None
 
 
 def test_draws_name_what_cannot_be_had():
     found = small_utility()
     with pytest.raises(CatalogError, match="no prediction of svm"):
-        measures.draws(found, "mcc", ["svm"])
+        predictions.draws(found, "mcc", ["svm"])
     with pytest.raises(CatalogError, match="'r2' cannot be had"):
-        measures.draws(found, "r2")
-    bare = utility._utility({"m": measures.Prediction(found.truth, None)}, found.truth, found.classes, 40, 3)
+        predictions.draws(found, "r2")
+    bare = utility._utility({"m": predictions.Prediction(found.truth, None)}, found.truth, found.classes, 40, 3)
     with pytest.raises(CatalogError, match="'auc' cannot be had"):
-        measures.draws(bare, "auc")
+        predictions.draws(bare, "auc")

@@ -238,7 +238,8 @@ def test_a_masked_lm_is_loaded_from_a_folder_or_as_an_asset(model, tokenizer, tm
     tokenizer.save_pretrained(folder)
     for name in ("bert", folder):
         loaded, read = mlm.load_mlm(name, root=root)
-        assert torch.equal(mlm.mask_logprobs(loaded, read, PROMPTS), mlm.mask_logprobs(model, tokenizer, PROMPTS))
+        again, before = mlm.mask_logprobs(loaded, read, PROMPTS), mlm.mask_logprobs(model, tokenizer, PROMPTS)
+        torch.testing.assert_close(again, before, atol=1e-5, rtol=0)  # weights of a file lie elsewhere in memory
         assert not loaded.training and read.padding_side == "right"
     with pytest.raises(CatalogError, match="No model 'other'"):
         mlm.load_mlm("other", root=root)

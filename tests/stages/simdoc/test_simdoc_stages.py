@@ -6,6 +6,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from safetensors.torch import load
 from tiny_simdoc import SMALL, C, P
 from tiny_text import decoder, encoder, words_tokenizer
 
@@ -82,6 +83,12 @@ def files(folder):
     return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+def apart(one, other):
+    """The largest difference between weights of the same names."""
+    assert one.keys() == other.keys()
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
 def test_the_stages_write_the_same_bytes_twice_and_constant_learns_what_none_does(project):
     root, params = project
     written = []
@@ -94,8 +101,11 @@ def test_the_stages_write_the_same_bytes_twice_and_constant_learns_what_none_doe
             path.unlink()
     assert written[0] == written[1]
     trained = written[0][1]
-    weights = {path.parts[0]: data for path, data in trained.items() if path.name == "adapter_model.safetensors"}
-    assert weights["constant"] == weights["multi-task"] and len(set(weights.values())) == 3
+    weights = {path.parts[0]: load(data) for path, data in trained.items() if path.name == "adapter_model.safetensors"}
+    # A constant added to the loss changes no gradient but in its last bits, and those differ from CPU to CPU. Adam divides a gradient by
+    # its own size, so where it is next to nothing a bit may grow to a share of a step (1e-3); other objectives differ by whole steps.
+    close = {name: apart(weights["multi-task"], tensors) for name, tensors in weights.items() if name != "multi-task"}
+    assert close["constant"] < 0.1 * min(close["simplify-only"], close["reinforced"])
     curves = pl.read_parquet(root / "models/simdoc_simplifier/small/curves.parquet")
     assert curves.filter(variant="reinforced")["step"].to_list() == [1, 2, 3, 4]
     losses = {name: curves.filter(variant=name)["loss"].to_numpy() for name in ("constant", "multi-task")}
