@@ -222,7 +222,8 @@ def test_every_method_is_scored_on_the_test_lines_only():
 
 def test_the_share_of_the_order_counts_resamples_of_lines():
     assert evaluate.share_in_order(np.array([[1.0, 2, 3], [2, 3, 4]])) == 1
-    assert evaluate.share_in_order(np.array([[1.0, 2, 2], [2, 3, 4]])) == pytest.approx(3 / 4, abs=0.03)  # but when the first is drawn twice
+    # A tie on the first line: not in order when that line is drawn twice, one time in four.
+    assert evaluate.share_in_order(np.array([[1.0, 2, 2], [2, 3, 4]])) == pytest.approx(3 / 4, abs=0.03)
     # Right on the first line, by little; wrong on the second, by much: true only when the first is drawn twice, one time in four.
     assert evaluate.share_in_order(np.array([[1.0, 2, 3], [9, 5, 1]])) == pytest.approx(1 / 4, abs=0.03)
     assert evaluate.share_in_order(np.array([[3.0, 2, 1], [4, 2, 1]])) == 0
