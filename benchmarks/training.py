@@ -52,7 +52,7 @@ from stages.sepo.method import labels_of, loss_of
 from stages.sepo.oracle import with_reference
 from stages.sepo.scoring import token_log_probs
 from stages.sepo.selection import scores
-from stages.sepo.settings import Method, Tokens
+from stages.sepo.settings import LIVE_DPO, Method, Tokens
 from stages.sepo.texts import Pairs, encoded, entering, prompt_ids, read
 
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -79,8 +79,8 @@ def method(name: str, loss: str, reference: str = "none", selector: str = "all",
 
 LIVE, CACHED, SIMPO, SEPO = "DPO, live reference", "DPO, cached reference", "SimPO", "SePO"
 METHODS = {
-    LIVE: method("dpo", "dpo", "live"),
-    CACHED: method("dpo-cached", "dpo", "cached"),
+    LIVE: replace(LIVE_DPO, beta=BETA),
+    CACHED: replace(LIVE_DPO, name="dpo-cached", reference="cached", beta=BETA),
     SIMPO: method("simpo", "simpo", beta=2.0),
     SEPO: method("sepo", "sepo", selector="oracle", share=0.3, beta=1.0),
     "TDPO2": method("tdpo2", "tdpo2", "live"),

@@ -47,6 +47,7 @@ def progress(
 
             yield advance_bar
     else:
+        units = f"{unit[:-1]}ies" if unit.endswith("y") else f"{unit}s"
         start = shown = time.monotonic()
         position = done
 
@@ -58,7 +59,7 @@ def progress(
                 shown = now
                 rate = (position - done) / (now - start)
                 left = _clock((total - position) / rate) if rate > 0 else "?"
-                line = f"{what}: {position:,} of {total:,} {unit}s, {rate:.3g} {unit}s/s, {left} left"
+                line = f"{what}: {position:,} of {total:,} {units}, {rate:.3g} {units}/s, {left} left"
                 print(f"{line}, {note}" if note else line, file=stream, flush=True)
 
         yield advance_log

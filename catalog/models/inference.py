@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 
 from catalog.base.errors import CatalogError
@@ -39,13 +40,18 @@ def chat_ids(tokenizer: Any, messages: str | Sequence[dict[str, str]]) -> list[i
         messages: one user message, or ``[{"role": "system" | "user" | "assistant", "content": …}, …]``.
 
     Raises:
-        CatalogError: the tokenizer has no chat template (a base model).
+        CatalogError: the tokenizer has no chat template (a base model), or one that refuses the messages (such as a system message).
     """
     if tokenizer.chat_template is None:
         raise CatalogError("This model has no chat template; prompt it with plain text or choose an instruct model.")
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
-    return tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)
+    try:
+        return tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)
+    except TemplateError as error:
+        roles = ", ".join(str(message.get("role")) for message in messages)
+        remedy = "leave the system message out, or put it into the user's" if "system" in roles else "give them in the order it asks for"
+        raise CatalogError(f"This model's chat template refuses messages of {roles} ({error}); {remedy}.") from None
 
 
 def batches_by_length(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:

@@ -38,7 +38,8 @@ def encode_pairs(
         rows: the prompt's ids come from `catalog.models.lm.chat_ids`, or from the tokenizer.
         max_prompt: a pair with a longer prompt, in tokens, is left out.
         min_response: a pair with a shorter response (without the end token) is left out.
-        max_length: a longer text is cut, and its last token made the end token (released code).
+        max_length: a longer text is cut, and its last token made the end token (released code). A pair whose two texts are then alike is
+            left out: it has no preference to learn.
 
     Returns:
         One pair for each row, None where it is left out; and the reasons, None where it is not.
@@ -65,7 +66,9 @@ def encode_pairs(
             ids[-1] = tokenizer.eos_token_id
             pair[f"{side}_input_ids"] = ids
             pair[f"{side}_labels"] = [*[IGNORE] * len(prompt), *ids[len(prompt) :]]
-        pairs.append(pair)
+        if pair["chosen_input_ids"] == pair["rejected_input_ids"]:
+            reasons[-1] = f"responses alike in the first {max_length} tokens of prompt and response"
+        pairs.append(None if reasons[-1] else pair)
     return pairs, reasons
 
 

@@ -33,12 +33,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from catalog.inside.anatomy import view
 from catalog.inside.interventions import random_neurons
 from catalog.inside.patch import patched
+from catalog.inside.scan import Probe, finish, neuron_scan, probe
+from catalog.inside.two_targets import find, top
 from catalog.report.intervals import bootstrap, wilson
-from stages.gender_bias.locate import Selection, find, locate_prompts, selections, weighed
-from stages.gender_bias.measure import Bench, bench
-from stages.gender_bias.method import top
-from stages.gender_bias.scan import Probe, finish, neuron_scan, probe
-from stages.gender_bias.settings import Edit
+from stages.gender_bias.bench import Bench, bench
+from stages.gender_bias.locate import Selection, locate_prompts, search, selections, weighed
+from stages.gender_bias.settings import Measure
 
 OPENINGS = ("the", "this", "our", "every", "another")
 COPULAS = ("is a", "was a", "became a", "seems a", "remains a")
@@ -194,9 +194,9 @@ def word_rows(b: Bench, corpus: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def settings_of(z: Sizes) -> Edit:
+def settings_of(z: Sizes) -> Measure:
     """How neurons are chosen: as in the system's `params.yaml`, in the size of the tiny model, whose upper layer is searched."""
-    return Edit(
+    return Measure(
         rows=(), templates=None, neurons=z.edited, logit_candidates=48, causal_candidates=64, query_candidates=16, query_prompts=4,
         scan_paragraphs=len(COPULAS) * len(OPENINGS) * z.objects, neutral_every=1, kl_budgets=(z.budget,), perplexity_limit=1.0, refits=3,
         gender_fall=0.01, general_kl=0.005, dose=(), random_draws=z.draws, projection=1, projection_pairs=1, shallow=0.34,
@@ -221,7 +221,8 @@ def edit_rows(b: Bench, prompts: pl.DataFrame, texts: list[str], z: Sizes, seed:
     sentences ``texts``. abs_d_biased and abs_d_free are means over held-out words in held-out frames, factual the mean d towards the
     definition; neutral_kl is read in held-out frames. Random draws are averaged."""
     p = settings_of(z)
-    found = find(b.v, b.tokenizer, b.to, locate_prompts(prompts, len(prompts)), texts, p)
+    asked = locate_prompts(prompts, len(prompts))["text"].to_list()
+    found = find(b.v, b.tokenizer, (b.to.man, b.to.woman), asked, texts, search(p))
     report = probe(b.v, b.ids(texts), every=1)
     sets = [("none", Selection([], [])), *selections(b.v, found, *weighed(b.v, found, report, p), p).items()]
     combined = dict(sets)["combined"].neurons

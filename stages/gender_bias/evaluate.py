@@ -1,4 +1,4 @@
-"""Tables, results with intervals, and pictures of the system, from the raw signals of `edit` and `train`. Runs no model.
+"""Tables, results with intervals, and pictures of the system, from the raw signals of `measure` and `train`. Runs no model.
 
 The item behind every interval is a word (a question, a paragraph): a word's prompts are averaged first. Differences to the unedited model
 and between selections are paired by word. *Spread* is the standard deviation over words of the signed log-odds: an edit that pushes every
@@ -7,14 +7,14 @@ word to one side lowers it without lowering mean |d|, and the other way round, s
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+
 import polars as pl
 
 from catalog.base.errors import run
 from catalog.base.io import read_json, write_json
 from catalog.base.params import ROOT, profile_params
 from catalog.report.results import (
-    bootstrap,
     describe_dataset,
     describe_model,
     folder,
@@ -24,168 +24,17 @@ from catalog.report.results import (
     write_descriptions,
     write_results,
     write_run,
-    write_table,
+    write_tables,
 )
-from stages.gender_bias import figures
-from stages.gender_bias.measures import change, gap, spread
+from stages.gender_bias import figures, tables
+from stages.gender_bias.contrasts import answered, contrasts
 from stages.gender_bias.settings import Params
+from stages.gender_bias.tables import DOSES
 
 SYSTEM = "gender_bias"
-KEY = ["model", "method", "seed"]
 MODELS = ("gender_edit", "gender_tuned")
-# What the combined edit is compared with, pair by pair.
-OTHERS = [
-    *("none", "random", "logit", "logit, matched", "causal", "causal, matched", "zeroed", "cna"),
-    *("lora", "full", "prompt", "sentence-debias"),
-]
-
-
-def by_word(words: pl.DataFrame) -> pl.DataFrame:
-    """One row a word and method: mean over its prompts of d, |d|, entropy gap, over log 2, probability mass, |d| of synonyms and on the
-    templates that no neuron was chosen on."""
-    d = pl.col("d")
-    return (
-        words.with_columns(gap=gap(words["d"]))
-        .group_by(*KEY, "neurons", "category", "word", maintain_order=True)
-        .agg(
-            d.mean(),
-            d.abs().mean().alias("abs_d"),
-            pl.col("gap").mean(),
-            (d.abs() > np.log(2)).mean().alias("over"),
-            (pl.col("logp_man").exp() + pl.col("logp_woman").exp()).mean().alias("mass"),
-            pl.col("d_synonyms").abs().mean().alias("abs_d_synonyms"),
-            d.filter(pl.col("unseen_template")).abs().mean().alias("abs_d_unseen"),
-        )
-    )
-
-
-def bias(words: pl.DataFrame) -> pl.DataFrame:
-    """Bias by model, method and category, and over all ("all"), with bootstrap intervals over words."""
-    both = pl.concat([words, words.with_columns(category=pl.lit("all"))])
-    rows = []
-    for (*key, neurons, category), part in both.group_by(*KEY, "neurons", "category", maintain_order=True):
-        out = dict(zip(KEY, key, strict=True)) | {"neurons": neurons, "category": category, "n": len(part)}
-        for name, column in (("mean_abs_d", "abs_d"), ("mean_d", "d"), ("share_over_log2", "over"), ("entropy_gap", "gap")):
-            out[name] = float(part[column].mean())
-            out[f"{name}_low"], out[f"{name}_high"] = bootstrap(part[column].to_numpy())
-        out["spread"] = float(spread(part["d"].to_numpy()[None], axis=1)[0])
-        out["spread_low"], out["spread_high"] = bootstrap(part["d"].to_numpy(), spread)
-        for column in ("mass", "abs_d_synonyms", "abs_d_unseen"):
-            out[column] = float(part[column].mean())
-        rows.append(out)
-    return pl.DataFrame(rows, infer_schema_length=None, schema_overrides={"neurons": pl.Int32})
-
-
-def edits(words: pl.DataFrame, factual: pl.DataFrame, neutral: pl.DataFrame) -> pl.DataFrame:
-    """Every method against the unedited model: relative fall of mean |d| and of the spread (paired over words), change of perplexity
-    (paired over paragraphs), agreement of the next token, and the factual control."""
-    rows = []
-    base = {name: table.filter(pl.col("method") == "none") for name, table in (("w", words), ("f", factual), ("n", neutral))}
-    for key, part in words.group_by(*KEY, "neurons", maintain_order=True):
-        model, method, seed, neurons = key
-        same = pl.col("neurons").eq_missing(pl.lit(neurons, pl.Int32)) & (pl.col("seed") == seed)
-        pick = lambda table: table.filter((pl.col("model") == model) & (pl.col("method") == method) & same)  # noqa: B023, E731
-        own = lambda table: table.filter(pl.col("model") == model)  # noqa: B023, E731
-        pair = own(base["w"]).select("category", "word", d0="d", a0="abs_d").join(part, on=["category", "word"], maintain_order="left")
-        out = {"model": model, "method": method, "seed": seed, "neurons": neurons, "n": len(pair)}
-        for name, columns, statistic in (("abs_d_drop", ["a0", "abs_d"], change), ("spread_drop", ["d0", "d"], _spread_change)):
-            values = pair.select(columns).to_numpy()
-            out[name] = float(statistic(values[None], axis=1)[0])
-            out[f"{name}_low"], out[f"{name}_high"] = bootstrap(values, statistic)
-        text = own(base["n"]).select("paragraph", n0="nll").join(pick(neutral), on="paragraph", maintain_order="left")
-        values = text.select("n0", "nll", "tokens").to_numpy()
-        out["perplexity"] = float(np.exp(text["nll"].sum() / text["tokens"].sum()))
-        out["perplexity_change"] = float(_perplexity_change(values[None], axis=1)[0])
-        out["perplexity_change_low"], out["perplexity_change_high"] = bootstrap(values, _perplexity_change)
-        out["agreement"] = float(text["agree"].sum() / text["tokens"].sum())
-        known = own(base["f"]).select("id", d0="d").join(pick(factual), on="id", maintain_order="left")
-        toward = pl.when(pl.col("gender") == "man").then(1.0).otherwise(-1.0)
-        known = known.with_columns(before=toward * pl.col("d0"), after=toward * pl.col("d"))
-        out["factual_before"], out["factual"] = float(known["before"].mean()), float(known["after"].mean())
-        out["factual_change"] = float((known["d"] - known["d0"]).abs().mean())
-        out["factual_right_before"], out["factual_right"] = float((known["before"] > 0).mean()), float((known["after"] > 0).mean())
-        of_words = known.group_by("word", maintain_order=True).agg(pl.col("after").mean())
-        out["factual_low"], out["factual_high"] = bootstrap(of_words["after"].to_numpy())
-        rows.append(out)
-    return pl.DataFrame(rows, infer_schema_length=None, schema_overrides={"neurons": pl.Int32})
-
-
-def _spread_change(values: np.ndarray, axis: int) -> np.ndarray:
-    return 1 - spread(values[..., 1], axis=axis) / spread(values[..., 0], axis=axis)
-
-
-def _perplexity_change(values: np.ndarray, axis: int) -> np.ndarray:
-    return np.exp((values[..., 1] - values[..., 0]).sum(axis) / values[..., 2].sum(axis)) - 1
-
-
-def against(words: pl.DataFrame) -> pl.DataFrame:
-    """The combined selection against each other one of the same number of neurons: difference of mean |d| and of the spread on held-out
-    words, paired by word (negative: combined is less biased). Random draws are averaged."""
-    rows = []
-    mean = words.group_by("model", "method", "category", "word", maintain_order=True).agg(pl.col("d", "abs_d").mean())
-    for model in mean["model"].unique(maintain_order=True):
-        pick = lambda method: mean.filter((pl.col("model") == model) & (pl.col("method") == method))  # noqa: B023, E731
-        own = pick("combined")
-        for method in OTHERS:
-            other = pick(method).select("category", "word", d0="d", a0="abs_d")
-            if own.is_empty() or other.is_empty():
-                continue
-            pair = own.join(other, on=["category", "word"], maintain_order="left")
-            out = {"model": model, "other": method, "n": len(pair)}
-            out["abs_d_difference"] = float((pair["abs_d"] - pair["a0"]).mean())
-            out["abs_d_low"], out["abs_d_high"] = bootstrap((pair["abs_d"] - pair["a0"]).to_numpy())
-            values = pair.select("d", "d0").to_numpy()
-            out["spread_difference"] = float(_spread_difference(values[None], axis=1)[0])
-            out["spread_low"], out["spread_high"] = bootstrap(values, _spread_difference)
-            rows.append(out)
-    return pl.DataFrame(rows)
-
-
-def _spread_difference(values: np.ndarray, axis: int) -> np.ndarray:
-    return spread(values[..., 0], axis=axis) - spread(values[..., 1], axis=axis)
-
-
-def capability(choice: pl.DataFrame, arithmetic: pl.DataFrame) -> pl.DataFrame:
-    """Accuracy on real multiple-choice sets and on one-digit arithmetic, with Wilson intervals and the score of guessing."""
-    asked = choice.select(*KEY, "set", "correct", "correct_norm", "options")
-    sums = arithmetic.filter(~pl.col("method").str.starts_with("dose"))
-    sums = sums.select(*KEY, set=pl.lit("arithmetic"), correct="correct", correct_norm="correct", options=pl.lit(10))
-    table = pl.concat([asked, sums], how="vertical_relaxed").group_by(*KEY, "set", maintain_order=True)
-    chance = (1 / pl.col("options")).mean().alias("chance")
-    norm = pl.col("correct_norm").mean().alias("accuracy_norm")
-    table = table.agg(pl.len().alias("n"), pl.col("correct").sum().alias("right"), norm, chance)
-    ends = [wilson(k, n) for k, n in table.select("right", "n").iter_rows()]
-    return table.select(
-        *KEY, "set", "n", accuracy=pl.col("right") / pl.col("n"), ci_low=pl.Series([a for a, _ in ends]),
-        ci_high=pl.Series([b for _, b in ends]), accuracy_norm="accuracy_norm", chance="chance",
-    )  # fmt: skip
-
-
-def proto(raw: pl.DataFrame) -> pl.DataFrame:
-    """Forerunner's bias by method, gender of the profession ("total": mean of the two) and prompt ("all"), of the first token and of
-    the whole profession."""
-    long = raw.unpivot(["first", "whole"], index=["model", "method", "profession", "gender", "prompt_id"], variable_name="tokens")
-    long = pl.concat([long.with_columns(prompt=pl.col("prompt_id").cast(pl.String)), long.with_columns(prompt=pl.lit("all"))])
-    keys = ["model", "method", "tokens", "prompt"]
-    table = long.group_by(*keys, "gender", maintain_order=True).agg(
-        pl.col("profession").n_unique().alias("professions"), pl.col("value").mean().alias("bias")
-    )
-    total = table.group_by(keys, maintain_order=True).agg(pl.col("professions").sum(), pl.col("bias").mean(), gender=pl.lit("total"))
-    return pl.concat([table, total.select(table.columns)])
-
-
-def reversed_bias(raw: pl.DataFrame) -> pl.DataFrame:
-    """Gender to word: log p(word | man) - log p(word | woman), whole word and first token, by category."""
-    index = [*KEY, "category", "word", "template"]
-    pair = raw.filter(pl.col("gender") == "man").join(raw.filter(pl.col("gender") == "woman"), on=index, suffix="_w", maintain_order="left")
-    pair = pair.with_columns(d=pl.col("logp") - pl.col("logp_w"), first=pl.col("logp_first") - pl.col("logp_first_w"))
-    both = pl.concat([pair, pair.with_columns(category=pl.lit("all"))])
-    return both.group_by(*KEY, "category", maintain_order=True).agg(
-        pl.len().alias("n"),
-        pl.col("d").abs().mean().alias("mean_abs_d"),
-        pl.col("d").mean().alias("mean_d"),
-        pl.col("first").abs().mean().alias("mean_abs_first"),
-    )
+DATA = (("commonwords", "prompts.parquet"), ("capability", "choice.parquet"))
+RAW = "words factual neutral choice arithmetic reverse neurons hierarchy proto_a calibration calibration_edit".split()
 
 
 def results(profile: str, t: dict[str, pl.DataFrame]) -> list[dict]:
@@ -198,96 +47,84 @@ def results(profile: str, t: dict[str, pl.DataFrame]) -> list[dict]:
 
     for r in t["bias"].iter_rows(named=True):
         name = "bias" if r["category"] == "all" else f"bias: {r['category']}"
-        if r["method"].startswith("dose") or (r["category"] != "all" and r["method"] not in ("none", "combined")):
+        if r["method"] in DOSES or (r["category"] != "all" and r["method"] not in ("none", "combined")):
             continue
         for metric, column in (
             ("log_odds_abs", "mean_abs_d"), ("log_odds_spread", "spread"), ("log_odds_mean", "mean_d"),
             ("share_over_log2", "share_over_log2"), ("entropy_gap", "entropy_gap"),
         ):  # fmt: skip
             add(name, r, metric, r[column], (r[f"{column}_low"], r[f"{column}_high"]), r["n"])
-    for r in t["edits"].filter(~pl.col("method").str.starts_with("dose")).iter_rows(named=True):
+    for r in t["edits"].filter(~pl.col("method").is_in(DOSES)).iter_rows(named=True):
         add("edit", r, "log_odds_abs_drop_rel", r["abs_d_drop"], (r["abs_d_drop_low"], r["abs_d_drop_high"]), r["n"])
         add("edit", r, "log_odds_spread_drop_rel", r["spread_drop"], (r["spread_drop_low"], r["spread_drop_high"]), r["n"])
         ci = (r["perplexity_change_low"], r["perplexity_change_high"])
-        add("edit", r, "perplexity_change_rel", r["perplexity_change"], ci, dataset="capability")
-        add("edit", r, "perplexity", r["perplexity"], dataset="capability")
-        add("edit", r, "agreement", r["agreement"], dataset="capability")
-        add("factual control", r, "log_odds_factual", r["factual"], (r["factual_low"], r["factual_high"]))
-        add("factual control", r, "accuracy", r["factual_right"])
-    for r in t["capability"].filter(~pl.col("method").str.starts_with("dose")).iter_rows(named=True):
+        add("edit", r, "perplexity_change_rel", r["perplexity_change"], ci, r["paragraphs"], "capability")
+        add("edit", r, "perplexity", r["perplexity"], n=r["paragraphs"], dataset="capability")
+        add("edit", r, "agreement", r["agreement"], n=r["paragraphs"], dataset="capability")
+        add("factual control", r, "log_odds_factual", r["factual"], (r["factual_low"], r["factual_high"]), r["factual_words"])
+        add("factual control", r, "accuracy", r["factual_right"], n=r["factual_words"])
+    for r in t["capability"].filter(~pl.col("method").is_in(DOSES)).iter_rows(named=True):
         dataset = "arithmetic" if r["set"] == "arithmetic" else "capability"
         add(f"capability: {r['set']}", r, "accuracy", r["accuracy"], (r["ci_low"], r["ci_high"]), r["n"], dataset)
     for r in t["hierarchy"].iter_rows(named=True):
         ratio = r["perplexity"] / r["perplexity_before"] - 1
-        add("hierarchy", r, "perplexity_change_rel", ratio, dataset="capability", method=f"{r['group']} neurons off")
-        add("hierarchy", r, "share", r["deeper_changed"], method=f"{r['group']} neurons off")
+        add("hierarchy", r, "perplexity_change_rel", ratio, n=r["paragraphs"], dataset="capability", method=f"{r['group']} neurons off")
+        add("hierarchy", r, "share", r["deeper_changed"], n=r["prompts"], method=f"{r['group']} neurons off")
     for r in t["proto_a"].filter((pl.col("prompt") == "all") & (pl.col("tokens") == "first")).iter_rows(named=True):
         add("proto-A", r, "log_odds_mean", r["bias"], n=r["professions"], method=f"{r['method']}, {r['gender']}")
     for (kind,), part in t["calibration"].group_by("kind", maintain_order=True):
-        r = {"model": "tiny, planted", "method": f"{kind} words"}
+        r = {"model": None, "method": f"{kind} words"}
         for metric, column in (("interval_coverage", "inside"), ("share_called_biased", "called_biased")):
             hits = int(part[column].sum())
-            add("calibration", r, metric, hits / len(part), wilson(hits, len(part)), len(part))
+            add("calibration", r, metric, hits / len(part), wilson(hits, len(part)), len(part), dataset=None)
     return out
+
+
+def build(source: Path, prompts: pl.DataFrame, items: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Every own table, by name, from the signals in ``source``, the prompts and the multiple-choice items."""
+    raw = {name: pl.read_parquet(source / f"{name}.parquet") for name in RAW}
+    about = prompts.select("id", "category", "word", "template", "unseen_template", "gender")
+    prompt_level = raw["words"].join(about.drop("gender"), on="id", maintain_order="left")
+    words = tables.by_word(prompt_level)
+    factual = raw["factual"].join(about.select("id", "word", "gender"), on="id", maintain_order="left")
+    choice = raw["choice"].join(items.select("id", options=pl.col("options").list.len()), on="id", maintain_order="left")
+    edits = tables.edits(words, factual, raw["neutral"])
+    return {
+        "words": figures.word_table(prompt_level),
+        "bias": tables.bias(words.filter(~pl.col("method").is_in(DOSES))),
+        "edits": edits,
+        "selection": tables.against(words),
+        "neurons": raw["neurons"],
+        "hierarchy": tables.hierarchy(raw["hierarchy"]),
+        "capability": tables.capability(choice, raw["arithmetic"]),
+        "dose": figures.dose_table(edits),
+        "proto_a": tables.proto(raw["proto_a"]),
+        "reverse": tables.reversed_bias(raw["reverse"]),
+        "contrasts": contrasts(words, factual, answered(raw["choice"], raw["arithmetic"]), raw),
+        "calibration": raw["calibration"],
+        "calibration_edit": raw["calibration_edit"],
+    }
 
 
 def main(profile: str) -> None:
     params = profile_params(Params, SYSTEM, profile)
-    source = ROOT / "models" / "gender_edit" / profile
-    prompts = pl.read_parquet(ROOT / "data" / "commonwords" / profile / "prompts.parquet")
-    items = pl.read_parquet(ROOT / "data" / "capability" / profile / "choice.parquet")
-    raw = {name: pl.read_parquet(source / f"{name}.parquet") for name in figures.RAW}
-    about = prompts.select("id", "category", "word", "template", "unseen_template", "gender")
-    prompt_level = raw["words"].join(about.drop("gender"), on="id", maintain_order="left")
-    words = by_word(prompt_level)
-    factual = raw["factual"].join(about.select("id", "word", "gender"), on="id", maintain_order="left")
-    choice = raw["choice"].join(items.select("id", options=pl.col("options").list.len()), on="id", maintain_order="left")
-    t = {
-        "words": figures.word_table(prompt_level),
-        "bias": bias(words.filter(~pl.col("method").str.starts_with("dose"))),
-        "edits": edits(words, factual, raw["neutral"]),
-        "selection": against(words),
-        "neurons": raw["neurons"],
-        "hierarchy": raw["hierarchy"],
-        "capability": capability(choice, raw["arithmetic"]),
-        "proto_a": proto(raw["proto_a"]),
-        "reverse": reversed_bias(raw["reverse"]),
-        "calibration": raw["calibration"],
-        "calibration_edit": raw["calibration_edit"],
-    }
-    t["dose"] = figures.dose_table(t["edits"])
+    data, models = ROOT / "data", ROOT / "models"
+    prompts, items = (pl.read_parquet(data / name / profile / file) for name, file in DATA)
+    t = build(models / "gender_edit" / profile, prompts, items)
     write_results(results(profile, t), SYSTEM, profile)
-    keys = {
-        "words": ["model", "category", "word", "template"],
-        "bias": [*KEY, "category"],
-        "edits": [*KEY, "neurons"],
-        "selection": ["model", "other"],
-        "neurons": ["model", "layer", "index"],
-        "hierarchy": ["model", "group"],
-        "capability": [*KEY, "set"],
-        "dose": ["model", "selection", "neurons"],
-        "proto_a": ["model", "method", "tokens", "prompt", "gender"],
-        "reverse": [*KEY, "category"],
-        "calibration": ["seed", "kind", "word"],
-        "calibration_edit": ["seed", "method"],
-    }
-    for name, key in keys.items():
-        write_table(t[name], SYSTEM, profile, name, key)
-    curves = pl.read_parquet(ROOT / "models" / "gender_tuned" / profile / "curves.parquet")
-    for name, spec in figures.draw(t, curves, params.edit.rows[0].model).items():
+    write_tables(t, SYSTEM, profile)
+    curves = pl.read_parquet(models / "gender_tuned" / profile / "curves.parquet")
+    for name, spec in figures.draw(t, curves, params.measure.rows[0].model).items():
         write_json(spec, folder(SYSTEM, profile) / "plots" / f"{name}.json")
     write_descriptions(
         SYSTEM,
         profile,
-        [
-            describe_dataset(ROOT / "data" / "commonwords" / profile / "prompts.parquet", "commonwords", profile),
-            describe_dataset(ROOT / "data" / "capability" / profile / "choice.parquet", "capability", profile),
-        ],
-        [describe_model(ROOT / "models" / name / profile, name, profile) for name in MODELS],
+        [describe_dataset(data / name / profile / file, name, profile) for name, file in DATA],
+        [describe_model(models / name / profile, name, profile) for name in MODELS],
     )
-    runs = read_json(ROOT / "models" / "gender_tuned" / f"{profile}.run.json")["runs"]
-    edit = read_json(ROOT / "models" / "gender_edit" / f"{profile}.run.json")
-    write_run(SYSTEM, profile, training_facts(runs, edit) | {"edit": edit, "training": runs})
+    runs = read_json(models / "gender_tuned" / f"{profile}.run.json")["runs"]
+    measured = read_json(models / "gender_edit" / f"{profile}.run.json")
+    write_run(SYSTEM, profile, training_facts(runs, measured) | {"measure": measured, "training": runs})
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from catalog.report.vega import OTHER, OWN, RULE, field, spec
-
-RAW = "words factual neutral choice arithmetic reverse neurons hierarchy proto_a calibration calibration_edit".split()
+from catalog.report import labels
+from catalog.report.vega import OTHER, OWN, RULE, field, plain, spec
+from stages.gender_bias.tables import DOSES
 
 
 def word_table(prompts: pl.DataFrame) -> pl.DataFrame:
@@ -31,7 +31,7 @@ def dose_table(edits: pl.DataFrame) -> pl.DataFrame:
         )
     )  # fmt: skip
     table = named.filter(pl.col("selection").is_not_null()).select("model", "selection", "neurons", *columns)
-    dosed = edits.filter(at.str.starts_with("dose"))["model"].unique()
+    dosed = edits.filter(at.is_in(DOSES))["model"].unique()
     start = pl.DataFrame({"model": sorted(dosed.to_list())}).join(pl.DataFrame({"selection": ["combined", "logit"]}), how="cross")
     zero = {name: pl.lit(1.0 if name == "agreement" else 0.0) for name in columns}
     start = start.with_columns(neurons=pl.lit(0, pl.Int32), **zero)
@@ -82,37 +82,31 @@ def words(table: pl.DataFrame, model: str) -> dict:
 
 def methods(edits: pl.DataFrame, model: str) -> dict:
     """Every method: fall of mean |d| against the change of perplexity."""
-    data = edits.filter((pl.col("model") == model) & ~pl.col("method").str.starts_with("dose") & (pl.col("method") != "none"))
+    data = edits.filter((pl.col("model") == model) & ~pl.col("method").is_in(DOSES) & (pl.col("method") != "none"))
     data = data.select("method", "seed", "abs_d_drop", "abs_d_drop_low", "abs_d_drop_high", "spread_drop", "perplexity_change", "agreement")
-    data = data.sort("method", "seed").with_columns(label=pl.when(pl.col("seed") == 0).then(pl.col("method")).otherwise(pl.lit("")))
-    scale = {"type": "symlog", "constant": 0.01}
-    x = field("perplexity_change", "quantitative", "change of perplexity on neutral text", axis={"format": "+.1%"}, scale=scale)
+    several = pl.len().over("method") > 1
+    label = pl.when(several).then(pl.format("{} {}", "method", pl.col("seed") + 1)).otherwise(pl.col("method"))
+    size = {"width": 400, "height": 360}
+    data = data.sort("method", "seed").with_columns(label=label)
+    data, across, up = labels.placed(data, "perplexity_change", "abs_d_drop", "label", also=0.0, **size)
+    place = {
+        "x": field("perplexity_change", "quantitative", "change of perplexity on neutral text", axis={"format": "+.0%"}, scale=across),
+        "y": field("abs_d_drop", "quantitative", "fall of mean |log-odds| on held-out words", axis={"format": ".0%"}, scale=up),
+    }
     own = {"condition": {"test": "datum.method == 'combined'", "value": RULE}, "value": OWN}
-    point = {
-        "mark": {"type": "point", "filled": True, "size": 70},
-        "encoding": {
-            "x": x,
-            "y": field("abs_d_drop", "quantitative", "fall of mean |log-odds| on held-out words", axis={"format": ".0%"}),
-            "color": own,
-            "tooltip": [
-                field("method", "nominal", "method"),
-                field("abs_d_drop", "quantitative", "fall of mean |d|", format=".1%"),
-                field("spread_drop", "quantitative", "fall of the spread", format=".1%"),
-                field("perplexity_change", "quantitative", "perplexity", format="+.2%"),
-                field("agreement", "quantitative", "same next token", format=".1%"),
-            ],
-        },
-    }
-    bar = {
-        "mark": {"type": "rule"},
-        "encoding": {"x": x, "y": field("abs_d_drop_low", "quantitative"), "y2": {"field": "abs_d_drop_high"}, "color": own},
-    }
-    text = {
-        "mark": {"type": "text", "align": "left", "dx": 7},
-        "encoding": {"x": x, "y": field("abs_d_drop", "quantitative"), "text": {"field": "label"}},
-    }
+    tips = [
+        field("label", "nominal", "method"),
+        field("abs_d_drop", "quantitative", "fall of mean |d|", format=".1%"),
+        field("spread_drop", "quantitative", "fall of the spread", format=".1%"),
+        field("perplexity_change", "quantitative", "perplexity", format="+.2%"),
+        field("agreement", "quantitative", "same next token", format=".1%"),
+    ]
+    point = {"mark": {"type": "point", "filled": True, "size": 70}, "encoding": place | {"color": own, "tooltip": tips}}
+    ends = {"y": place["y"] | {"field": "abs_d_drop_low"}, "y2": {"field": "abs_d_drop_high"}}
+    bar = {"mark": {"type": "rule", "clip": True}, "encoding": {"x": place["x"], **ends, "color": own}}
     title = f"Less bias at what price, {model} (95 % intervals over words)"
-    return spec(title, "Methods by bias and perplexity", data, height=360, layer=[bar, point, text])
+    layers = {"data": {"values": plain(data)}, **size, "layer": [bar, point, labels.words("label", place)]}
+    return spec(title, "Methods by bias and perplexity", vconcat=[layers])
 
 
 def dose(table: pl.DataFrame, model: str) -> dict:
@@ -188,7 +182,7 @@ def categories(bias: pl.DataFrame) -> dict:
         "encoding": {**base, "y": field("mean_abs_d_low", "quantitative"), "y2": {"field": "mean_abs_d_high"}},
     }
     facet = {"column": field("model", "nominal", None)}
-    inner = {"width": 175, "height": 200, "layer": [bars, rules]}
+    inner = {"width": 145, "height": 200, "layer": [bars, rules]}
     return spec("Bias by category of words", "Mean log-odds by category", data.sort("model", "category", "method"), facet=facet, spec=inner)
 
 

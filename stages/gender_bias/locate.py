@@ -11,56 +11,21 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from catalog.base.progress import progress
-from catalog.inside.anatomy import forest
-from catalog.inside.attribution import lens, top_tokens, trace
 from catalog.inside.interventions import random_neurons, scale_neurons
 from catalog.inside.patch import patched
-from stages.gender_bias.measure import Targets
-from stages.gender_bias.method import (
-    Neuron,
-    aligned,
-    choose,
-    classify,
-    directions,
-    gradient_scores,
-    query_scores,
-    top,
-    two_target_scores,
-    weigh,
-)
-from stages.gender_bias.scan import Probe, finish, neuron_scan, odds, probe
-from stages.gender_bias.settings import Edit
+from catalog.inside.scan import Neuron, Probe, finish, odds, probe
+from catalog.inside.two_targets import Found, Search, top, weigh
+from stages.gender_bias.method import choose, classify
+from stages.gender_bias.settings import Measure
 
 
-@dataclass
-class Found:
-    """Scan of one model's candidates, K neurons: ``effects`` (K, P) change of d when each alone is off, ``damage`` (K,) its KL on neutral
-    text (nats), ``logit``, ``gradient``, ``query`` (K,) scores, ``coef`` (K, P) coefficients at the last position; ``logit_order`` the
-    neurons of the whole model by logit-based score; ``on_words`` the prompts, ``on_neutral`` neutral text, ``clean`` (R, V) its
-    log-probabilities; ``early`` the shallow neurons with the largest gradient score."""
-
-    prompts: pl.DataFrame
-    d: Tensor
-    pool: list[Neuron]
-    effects: Tensor
-    damage: Tensor
-    logit: Tensor
-    gradient: Tensor
-    query: Tensor
-    coef: Tensor
-    logit_order: list[Neuron]
-    promotes: list[str]
-    on_words: Probe
-    on_neutral: Probe
-    clean: Tensor
-    targets: Targets
-    early: list[Neuron]
-
-    @property
-    def fall(self) -> Tensor:
-        """Fall of mean |d| when each neuron alone is off, (K,)."""
-        return self.d.abs().mean() - (self.d + self.effects).abs().mean(1)
+def search(p: Measure) -> Search:
+    """How the neurons of an edit are looked for. Those of the deeper layers only: what a shallow neuron does runs through all the others,
+    and does not add up (see `hierarchy`)."""
+    return Search(
+        p.logit_candidates, p.causal_candidates, p.query_candidates, p.query_prompts, p.scan_paragraphs, p.neutral_every, p.shallow,
+        p.general_candidates,
+    )  # fmt: skip
 
 
 def locate_prompts(prompts: pl.DataFrame, per_category: int) -> pl.DataFrame:
@@ -73,55 +38,6 @@ def locate_prompts(prompts: pl.DataFrame, per_category: int) -> pl.DataFrame:
     return ranked.join(words, on=["category", "word"]).filter(pl.col("form") == pl.col("turn") % pl.col("forms")).sort("id")
 
 
-def find(v, tokenizer, to: Targets, prompts: pl.DataFrame, neutral: list[str], p: Edit) -> Found:
-    """Score all neurons, scan the best of each score."""
-    ids = tokenizer(prompts["text"].to_list())["input_ids"]
-    tree = forest(ids, v.device)
-    run = trace(v, tree)
-    read = lens(v, run)
-    along = directions(v, read, to.man, to.woman)
-    scores = two_target_scores(run, read, along)
-    on_words = probe(v, ids)
-    d = torch.empty(len(ids), device=v.device)
-    d[on_words.rows] = odds(v, on_words, v.n_layers - 1, (to.man, to.woman))
-    logit = aligned(scores, d)
-    gradient = gradient_scores(v, tree, d, to.man, to.woman)
-    query = torch.zeros_like(logit)
-    asked = ids[:: max(1, len(ids) // p.query_prompts)][: p.query_prompts]
-    attended = trace(v, forest(asked, v.device), attention=True)
-    own = lens(v, attended)
-    for i in range(len(asked)):
-        query += query_scores(v, attended, own, i, to.man, to.woman) / len(asked)
-    # Of the deeper layers only: what a shallow neuron does runs through all the others, and does not add up (see hierarchy).
-    depth = round(p.shallow * v.n_layers)
-    early = top(gradient[:depth], p.general_candidates)
-    for kind in (logit, gradient, query):
-        kind[:depth] = 0.0
-    chosen = [*top(logit, p.logit_candidates), *top(gradient, p.causal_candidates), *top(query, p.query_candidates)]
-    pool = sorted(set(chosen))
-    on_neutral = probe(v, tokenizer(neutral[: p.scan_paragraphs])["input_ids"], every=p.neutral_every)
-    clean = finish(v, on_neutral, 0, lambda logp: logp)
-
-    def kl(logp: Tensor, first: int) -> Tensor:
-        base = clean[first : first + logp.shape[1]]
-        return (base.exp() * (base - logp)).sum(-1)
-
-    trees = len(on_words.trees) + len(on_neutral.trees)
-    with progress(len(pool) * trees, f"scan of {len(pool)} neurons", "neuron") as advance:
-        changed = neuron_scan(v, on_words, pool, (to.man, to.woman), advance)
-        damage = neuron_scan(v, on_neutral, pool, kl, advance).mean(1)
-    effects = torch.empty_like(changed)
-    effects[:, on_words.rows] = changed
-    effects -= d
-    at = tuple(torch.tensor(pool, device=v.device).T)
-    coef = run.coef[:, run.last][at[0], :, at[1]]
-    signed = torch.stack([coef[k].mean() * v.values(layer)[:, index] for k, (layer, index) in enumerate(pool)])
-    reading = [" ".join(tokens) for tokens in top_tokens(read, tokenizer, signed, 10)]
-    order = top(logit, 512)
-    scores = (logit[at], gradient[at], query[at])
-    return Found(prompts, d, pool, effects, damage, *scores, coef, order, reading, on_words, on_neutral, clean, to, early)
-
-
 @dataclass(frozen=True)
 class Selection:
     """Neurons, best first, and the factor each is scaled by (0: off)."""
@@ -130,7 +46,7 @@ class Selection:
     factors: list[float]
 
 
-def selections(v, found: Found, budget: float, shares: Tensor, p: Edit) -> dict[str, Selection]:
+def selections(v, found: Found, budget: float, shares: Tensor, p: Measure) -> dict[str, Selection]:
     """The edits to compare. *combined* weighs the scanned neurons; *logit* and *causal* switch as many off, and, *matched*, turn them
     down by one factor that does as much damage to neutral text as the combined edit may; *zeroed* switches a few chosen ones off.
     ``budget`` and ``shares`` are those of :func:`weighed`."""
@@ -151,7 +67,7 @@ def strongest(found: Found, shares: Tensor, count: int) -> list[int]:
     return [k for k in order if shares[k] > 0][:count]
 
 
-def weighed(v, found: Found, report: Probe, p: Edit) -> tuple[float, Tensor]:
+def weighed(v, found: Found, report: Probe, p: Measure) -> tuple[float, Tensor]:
     """The largest budget of ``p`` at which all neurons together make neutral text worse by no more than ``p.perplexity_limit`` (the
     smallest if none is), and the shares (K,) to take away at it. ``report`` reads every token of the neutral text of the split locate."""
     clean = _nll(v, report, v.n_layers - 1)
@@ -168,10 +84,10 @@ def weighed(v, found: Found, report: Probe, p: Edit) -> tuple[float, Tensor]:
     return kept
 
 
-def refitted(v, found: Found, budget: float, p: Edit, rows: list[int] | None = None) -> Tensor:
+def refitted(v, found: Found, budget: float, p: Measure, rows: list[int] | None = None) -> Tensor:
     """Shares (K,) at a budget. Effects do not quite add up, so the fit is corrected by what the edit as a whole does to each prompt."""
     rows = list(range(len(found.pool))) if rows is None else rows
-    effects, damage, to = found.effects[rows], found.damage[rows], found.targets
+    effects, damage = found.effects[rows], found.damage[rows]
     d, out = found.d, torch.zeros(len(found.pool), device=found.d.device)
     for turn in range(p.refits + 1):
         shares = weigh(d, effects, damage, budget)
@@ -179,15 +95,15 @@ def refitted(v, found: Found, budget: float, p: Edit, rows: list[int] | None = N
         if not used or turn == p.refits:
             break
         with patched(v, [found.pool[k] for k in used], [1 - float(share) for share in shares if share > 0]):
-            read = odds(v, found.on_words, found.pool[used[0]][0], (to.man, to.woman))
+            read = odds(v, found.on_prompts, found.pool[used[0]][0], found.pair)
         measured = torch.empty_like(found.d)
-        measured[found.on_words.rows] = read
+        measured[found.on_prompts.rows] = read
         d = measured - shares @ effects
     out[rows] = shares
     return out
 
 
-def part(v, found: Found, shares: Tensor, count: int, budget: float, p: Edit) -> Selection:
+def part(v, found: Found, shares: Tensor, count: int, budget: float, p: Measure) -> Selection:
     """The combined edit with at most ``count`` neurons: its strongest, weighed again at the same budget."""
     again = refitted(v, found, budget, p, sorted(strongest(found, shares, count)))
     rows = strongest(found, again, count)
@@ -209,10 +125,9 @@ def matched(v, found: Found, neurons: list[Neuron], budget: float) -> float:
     return 0.0 if off <= budget else 1 - (budget / off) ** 0.5
 
 
-def cards(found: Found, sets: dict[str, Selection], p: Edit, model: str) -> pl.DataFrame:
-    """Neuron cards: scores, class, selections, promoted tokens, and the words that activate each most."""
+def cards(found: Found, words: list[str], sets: dict[str, Selection], p: Measure, model: str) -> pl.DataFrame:
+    """Neuron cards: scores, class, selections, promoted tokens, and the words that activate each most; ``words`` (P,) of the prompts."""
     kinds = classify(found.fall, found.damage, p.gender_fall, p.general_kl)
-    words = found.prompts["word"].to_list()
     strongest = found.coef.abs().topk(min(8, len(words)), dim=1).indices.tolist()
     return pl.DataFrame(
         {
@@ -254,12 +169,15 @@ def _factor(chosen: Selection, neuron: Neuron) -> float | None:
 
 
 @torch.inference_mode()
-def hierarchy(v, tokenizer, found: Found, report: Probe, nll: Tensor, p: Edit, model: str, generator: torch.Generator) -> pl.DataFrame:
-    """Switch off a few shallow general neurons, as many gender neurons, as many random ones: share of deeper coefficients that change by
-    more than a tenth of their size at the prompts' last positions, and perplexity of the neutral text of ``report`` (``nll`` before).
+def hierarchy(
+    v, tokenizer, found: Found, texts: list[str], report: Probe, nll: Tensor, p: Measure, model: str, generator: torch.Generator
+) -> pl.DataFrame:
+    """Switch off a few shallow general neurons, as many gender neurons, as many random ones. One row a group: for each of a dozen prompts
+    of ``texts`` the share of deeper coefficients that change by more than a tenth of their size at its last position (``changed``), and for
+    each paragraph of ``report`` its tokens and their negative log-probability before (``nll``, of every token) and after.
 
-    All are shallow. General neurons have the largest KL among those that write most on neutral text (mean |m| times the length of v);
-    gender neurons are those with the largest gradient score whose KL is at most ``p.general_kl``."""
+    All are shallow. General neurons have the largest KL among those that write most on neutral text (mean |m| times the length of v), on
+    the paragraphs of the split locate; gender neurons are those with the largest gradient score whose KL is at most ``p.general_kl``."""
     shallow = list(range(max(1, round(p.shallow * v.n_layers))))
     tree = found.on_neutral.trees[0]
     written = []
@@ -273,7 +191,7 @@ def hierarchy(v, tokenizer, found: Found, report: Probe, nll: Tensor, p: Edit, m
         written.append(caught[0].abs().float().mean(0) * v.values(layer).norm(dim=0))
     loudest = top(torch.stack(written), p.general_candidates)
 
-    some = probe(v, tokenizer(found.prompts["text"].to_list()[:: max(1, len(found.prompts) // 12)])["input_ids"])
+    some = probe(v, tokenizer(texts[:: max(1, len(texts) // 12)])["input_ids"])
     base = [(_coefficients(v, tree, 0), tree) for tree in some.trees]
     kl: dict[Neuron, float] = {}
     for neuron in {*loudest, *found.early}:
@@ -292,21 +210,25 @@ def hierarchy(v, tokenizer, found: Found, report: Probe, nll: Tensor, p: Edit, m
         first = min(layer for layer, _ in neurons)
         with scale_neurons(v, neurons):
             loss = -finish(v, report, first, lambda logp: logp).gather(1, report.after[:, None])[:, 0].double()
-            moved, total = 0.0, 0
+            changed = torch.zeros(len(some.rows), device=v.device)
             for before, tree in base:
                 after = _coefficients(v, tree, 0)
                 deeper = slice(max(layer for layer, _ in neurons) + 1, None)
                 large = (after[deeper] - before[deeper]).abs() > 0.1 * before[deeper].abs()
-                moved, total = moved + float(large.sum()), total + large.numel()
+                changed[tree.prompts] = large.float().mean((0, 2))
         rows.append(
             {
                 "model": model, "group": group, "n": len(neurons), "first_layer": first, "last_layer": max(layer for layer, _ in neurons),
-                "deeper_changed": moved / total if total else None,
-                "perplexity_before": float(nll.mean().exp()), "perplexity": float(loss.mean().exp()),
-                "neurons": " ".join(f"{layer}_{index}" for layer, index in neurons),
+                "neurons": [f"{layer}_{index}" for layer, index in neurons], "changed": changed.tolist(),
+                "tokens": torch.bincount(report.rows).tolist(), "nll_before": _sums(nll, report), "nll": _sums(loss, report),
             }
         )  # fmt: skip
     return pl.DataFrame(rows)
+
+
+def _sums(values: Tensor, p: Probe) -> list[float]:
+    """Sums of the read positions' values by prompt."""
+    return torch.bincount(p.rows, weights=values.double()).tolist()
 
 
 def _coefficients(v, tree, start: int) -> Tensor:

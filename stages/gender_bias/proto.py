@@ -14,9 +14,9 @@ from catalog.base.progress import progress
 from catalog.inside.anatomy import forest
 from catalog.inside.attribution import lens, trace
 from catalog.inside.neurons import bases, comparative_neurons, geometry, likely_tokens
+from catalog.inside.scan import Neuron
+from catalog.models.answers import next_token
 from catalog.models.inference import log_likelihood
-from stages.gender_bias.measure import inside
-from stages.gender_bias.method import Neuron
 
 COUNT = 18  # neurons edited, §6.2
 
@@ -24,8 +24,8 @@ COUNT = 18  # neurons edited, §6.2
 def cna_neurons(v, tokenizer, proto: pl.DataFrame, k: int = 60, count: int = COUNT) -> list[Neuron]:
     """The ``count`` neurons with the largest summed delta over all professions' first ``k``."""
     first = proto.filter(pl.col("prompt_id") == proto["prompt_id"].min())
-    given = {gender: tokenizer(first.filter(pl.col("given") == gender)["text"][0])["input_ids"] for gender in ("man", "woman")}
-    runs = {gender: trace(v, forest([ids], v.device)) for gender, ids in given.items()}
+    given = {gender: first.filter(pl.col("given") == gender)["text"][0] for gender in ("man", "woman")}
+    runs = {gender: trace(v, forest([tokenizer(text)["input_ids"]], v.device)) for gender, text in given.items()}
     reads = {gender: lens(v, run) for gender, run in runs.items()}
     other = {"man": "woman", "woman": "man"}
     known = {g: (bases(runs[g], reads[g]), bases(runs[other[g]], reads[g])) for g in runs}
@@ -34,7 +34,7 @@ def cna_neurons(v, tokenizer, proto: pl.DataFrame, k: int = 60, count: int = COU
     professions = first.select("profession", "gender").unique(maintain_order=True)
     with progress(len(professions), "CNA of professions", "profession") as advance:
         for profession, gender in professions.iter_rows():
-            target = inside(tokenizer, profession)[0]
+            target = next_token(tokenizer, given[gender], f" {profession}", apart=True)
             pair = (v, runs[gender], runs[other[gender]], reads[gender], 0, target, k, geo)
             found = comparative_neurons(*pair, limit=k + 64, base=known[gender])
             for layer, index, score in zip(found.layer.tolist(), found.index.tolist(), found.score.tolist(), strict=True):

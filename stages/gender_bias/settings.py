@@ -50,7 +50,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Edit:
+class Measure:
     """Measure, locate and edit."""
 
     rows: tuple[Row, ...]
@@ -82,5 +82,5 @@ class Params:
 
     data: Data
     train: Train
-    edit: Edit
+    measure: Measure
     seed: int

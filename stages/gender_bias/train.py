@@ -1,7 +1,7 @@
 """The fine-tuning baselines: a LoRA and a full fine-tuning on counterfactually balanced text.
 
 Each sentence of the *locate* words stands there once with man and once with woman, so that nothing but the base rate of gender can be
-learnt from it (counterfactual data augmentation). Both models go to `models/gender_tuned/<profile>/`, where `edit` measures them.
+learnt from it (counterfactual data augmentation). Both models go to `models/gender_tuned/<profile>/`, where `measure` measures them.
 """
 
 from __future__ import annotations

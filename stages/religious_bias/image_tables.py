@@ -46,7 +46,8 @@ def excess(s: dict[str, pl.DataFrame]) -> pl.DataFrame:
     """The most associated religion of each open group: share among images that show a religion, less an equal share.
 
     n counts those images; ``biased`` says that the whole interval is above 0; planted is the excess planted for that religion, and target
-    the religion planted most, null where all are planted alike.
+    the religion planted most, null where all are planted alike; top_share is the share of resamples of the images in which that religion
+    is the most frequent.
     """
     drawn, planted = groups(s)
     rows = []
@@ -70,11 +71,19 @@ def excess(s: dict[str, pl.DataFrame]) -> pl.DataFrame:
         at = round(share[top] - equal, 12) if share else None  # exactly 0 where all are planted alike
         out = {"model": model, "group": group, "condition": condition, "religion": top, "n": n, "excess": counts[top] / n - equal}
         out |= {"ci_low": low - equal, "ci_high": high - equal, "biased": low > equal, "planted": at, "target": most if skewed else None}
-        rows.append(out | {"inside": None if at is None else low - equal <= at <= high - equal})
-    kinds = {"planted": pl.Float64, "target": pl.String, "inside": pl.Boolean}
+        out |= {"inside": None if at is None else low - equal <= at <= high - equal}
+        rows.append(out | {"top_share": first_share([counts[r] for r in RELIGIONS], RELIGIONS.index(top))})
+    kinds = {"planted": pl.Float64, "target": pl.String, "inside": pl.Boolean, "top_share": pl.Float64}
     text = dict.fromkeys(("model", "group", "condition", "religion"), pl.String)
     numbers = {"n": pl.Int64, "excess": pl.Float64, "ci_low": pl.Float64, "ci_high": pl.Float64, "biased": pl.Boolean}
     return pl.DataFrame(rows, schema=text | numbers | kinds, orient="row")
+
+
+def first_share(counts: list[int], which: int, draws: int = 10_000) -> float:
+    """Share of resamples of the images in which marker ``which`` is more frequent than every other one."""
+    total = sum(counts)
+    drawn = np.random.default_rng(0).multinomial(total, np.array(counts) / total, size=draws)
+    return float((drawn[:, which] > np.delete(drawn, which, axis=1).max(1)).mean())
 
 
 def bridge(raw: pl.DataFrame, text: pl.DataFrame) -> pl.DataFrame:

@@ -23,7 +23,7 @@ is None and never 0. T is a number of templates, R of religions; every function 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +33,7 @@ from scipy import stats
 from catalog.base.errors import CatalogError
 from catalog.report.intervals import bootstrap
 
+GAP_DRAWS = 100_000  # of the permutation test: the smallest p, 1e-5, is significant after a correction for thousands of tests
 SIGN_DRAWS = 10_000  # of the sign-flip test; up to 13 pairs that differ are enumerated
 
 
@@ -70,6 +71,7 @@ class Gaps(NamedTuple):
     ci: tuple[float, float]
     p: float  # permutation test of "templates do not tell religions apart"
     expected: float  # mean gap of the permutations: what a gap is worth when there is no bias
+    chance: tuple[float, float]  # within which 95 % of their gaps lie
 
 
 class Paired(NamedTuple):
@@ -172,7 +174,7 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def group_gaps(scores: np.ndarray, religions: Sequence[str], draws: int = 2000, seed: int = 0) -> Gaps:
+def group_gaps(scores: np.ndarray, religions: Sequence[str], draws: int = GAP_DRAWS, seed: int = 0) -> Gaps:
     """Differences between religions on matched templates.
 
     The largest of several means exceeds the smallest even without bias, and so does every bootstrap interval of the gap. The test
@@ -180,23 +182,40 @@ def group_gaps(scores: np.ndarray, religions: Sequence[str], draws: int = 2000, 
 
     Args:
         scores: (T, R) one finite number for each template and religion: sentiment, negative share, log ratio, 100 x named or not.
-        religions: names of the R columns.
-        draws: permutations; p = (1 + #(gap >= observed)) / (1 + draws).
+        religions: names of the R columns, at most seven.
+        draws: permutations; p = (1 + #(gap >= observed)) / (1 + draws), so that the smallest p survives a correction for many tests.
     """
     scores = np.asarray(scores, dtype=float)
     if scores.ndim != 2 or scores.shape[1] != len(religions) or not len(scores) or not np.isfinite(scores).all():
         raise CatalogError(f"group_gaps needs finite scores (templates, {len(religions)}) without gaps, not {scores.shape}.")
+    if len(religions) > 7:
+        raise CatalogError(f"group_gaps lists every order of the groups and takes seven of them at most, not {len(religions)}.")
     means = scores.mean(0)
     rows = []
     for j, religion in enumerate(religions):
         low, high = bootstrap(scores, lambda x, axis, j=j: x[..., j].mean(axis) - x.mean(axis).mean(-1), seed=seed)
         rows.append((religion, means[j], means[j] - means.mean(), low, high))
     table = pl.DataFrame(rows, schema=["religion", "mean", "diff", "ci_low", "ci_high"], orient="row")
-    rng = np.random.default_rng(seed)
-    null = np.array([np.ptp(rng.permuted(scores, axis=1).mean(0)) for _ in range(draws)])
+    null = exchanged_gaps(scores, draws, seed)
     gap = float(np.ptp(means))
     p = (1 + int((null >= gap - 1e-12).sum())) / (1 + draws)
-    return Gaps(table, gap, bootstrap(scores, lambda x, axis: np.ptp(x.mean(axis), axis=-1), seed=seed), p, float(null.mean()))
+    chance = tuple(float(x) for x in np.quantile(null, [0.025, 0.975]))
+    return Gaps(table, gap, bootstrap(scores, lambda x, axis: np.ptp(x.mean(axis), axis=-1), seed=seed), p, float(null.mean()), chance)
+
+
+def exchanged_gaps(scores: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Gaps (draws,) of the means of (T, R) scores after the scores of each template were put in a random order. All R! orders of a
+    template are laid out once, and a draw takes one of them: a hundred thousand draws cost a gather each."""
+    rng = np.random.default_rng(seed)
+    orders = np.array(list(permutations(range(scores.shape[1]))))
+    out = []
+    for start in range(0, draws, 20_000):
+        size = min(20_000, draws - start)
+        total = np.zeros((size, scores.shape[1]))
+        for row in scores:
+            total += row[orders][rng.integers(0, len(orders), size)]
+        out.append(np.ptp(total, axis=1) / len(scores))
+    return np.concatenate(out)
 
 
 def paired_test(before: np.ndarray, after: np.ndarray, seed: int = 0) -> Paired:

@@ -39,7 +39,21 @@ class Mlm:
 
 
 @dataclass(frozen=True)
-class Probe:
+class Bridge:
+    """The neuron edit of religion: how many neurons are looked at, on what, and what the edit may damage."""
+
+    logit_candidates: int  # best neurons of the logit-based score that are scanned one by one
+    causal_candidates: int  # best by gradient times activation, likewise
+    query_candidates: int  # best query neurons, likewise
+    query_prompts: int  # prompts the query scores are averaged over
+    scan_paragraphs: int  # neutral paragraphs on which the damage of a single neuron is read
+    neutral_every: int  # damage is read at every so-many-th token of the neutral text
+    shallow: float  # share of the depth in which no neuron is edited
+    kl_budget: float  # nats a token; damage to neutral text that the edit may do
+
+
+@dataclass(frozen=True)
+class Measure:
     """Which language models are asked, and how."""
 
     masked: tuple[str, ...]  # masked LMs, of the catalog or hub_models
@@ -51,8 +65,7 @@ class Probe:
     temperature: float
     top_p: float
     edited_conditions: tuple[str, ...]  # mitigations under which the edited causal LM completes prompts
-    bridge_candidates: int  # neurons scanned for the edit of religion, of each kind of score
-    kl_budget: float  # nats a token; damage to neutral text that the edit of religion may do
+    bridge: Bridge
 
 
 @dataclass(frozen=True)
@@ -63,5 +76,5 @@ class Params:
     mlm: Mlm
     cards: Cards
     images: Images
-    probe: Probe
+    measure: Measure
     seed: int

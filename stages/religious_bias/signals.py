@@ -1,6 +1,6 @@
 """From raw signals to one score a template and religion.
 
-`read` joins the signals of `probe` to their prompts. `scored` turns them into numbers on which every comparison of religions rests:
+`read` joins the signals of `measure` to their prompts. `scored` turns them into numbers on which every comparison of religions rests:
 
 | task | score of a template and religion | utility |
 |---|---|---|
@@ -30,7 +30,9 @@ SCHEMAS = {
     "fills": {"id": pl.Int32, "rank": pl.Int64, "fill": pl.String, "logp": pl.Float64, "model": pl.String},
     "completions": {"id": pl.Int32, "text": pl.String, "sample": pl.Int32, "model": pl.String},
     "polarity": {"id": pl.Int32, "negative": pl.Float64, "positive": pl.Float64, "model": pl.String},
-    "external": {"set": pl.String, "id": pl.Int32, "a": pl.Float64, "b": pl.Float64, "c": pl.Float64, "model": pl.String},
+    "external": {
+        "set": pl.String, "id": pl.Int32, "a": pl.Float64, "b": pl.Float64, "c": pl.Float64, "scorer": pl.String, "model": pl.String
+    },
     "quality": {"model": pl.String, "correct": pl.Int64, "n": pl.Int64, "nll": pl.Float64},
     "images": {"id": pl.Int32, "number": pl.Int64, "marker": pl.String, "model": pl.String},
     "planted": {"id": pl.Int32, "religion": pl.String, "share": pl.Float64, "model": pl.String},

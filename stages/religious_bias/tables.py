@@ -16,6 +16,7 @@ from scipy import stats
 from catalog.report.results import bootstrap, wilson
 from stages.religious_bias.audit import newcombe
 from stages.religious_bias.dataset import RELIGIONS
+from stages.religious_bias.external import sentences
 from stages.religious_bias.labels import read_labels
 from stages.religious_bias.method import (
     chi_square,
@@ -24,12 +25,10 @@ from stages.religious_bias.method import (
     icat,
     label_audit,
     paired_test,
-    prefers,
     ratio_interval,
 )
 from stages.religious_bias.signals import log_ratios
 
-DRAWS = 50  # permutations of a gap for each test of the family: the smallest p, 1 / (1 + draws), is then 0.02 after correction
 # The score that a mitigation is judged by, and the stem of its prompts; None takes every prompt that is no twin of ours.
 JUDGED = {"mask-open": ("log ratio", "negative"), "mask-named": ("negative share", None), "completion": ("negative share", None)}
 JUDGED |= {"cross": ("polarity", None)}
@@ -63,24 +62,24 @@ def matrix(part: pl.DataFrame) -> tuple[np.ndarray, list[str]]:
     return wide.select(RELIGIONS).to_numpy(), wide["template"].to_list()
 
 
-def gaps(scores: pl.DataFrame, counted: pl.DataFrame, others: int) -> pl.DataFrame:
+def gaps(scores: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
     """Differences between religions without mitigation: a permutation test of each score, and chi-square of the answers to open prompts.
 
-    The few cross-domain templates are tested together, whatever their stem. ``others`` is the number of further tests of the family.
+    The few cross-domain templates are tested together, whatever their stem.
     """
     rows = []
     scores = scores.with_columns(stem=pl.when(pl.col("task") == "cross").then(pl.lit("all")).otherwise(pl.col("stem")))
     keys = ["model", "task", "score", "stem"]
     asked = scores.filter(pl.col("condition") == "none", pl.col("religion") != "")
     answers = counted.filter(pl.col("condition") == "none", pl.col("task").is_in(["mask-open", "image"]))
-    draws = DRAWS * (others + asked.select(keys).n_unique() + answers.select("model", "task", "stem").n_unique())
     for key, part in asked.group_by(keys, maintain_order=True):
         values, _ = matrix(part)
         if not len(values):
             continue
-        found = group_gaps(values, RELIGIONS, draws)
+        found = group_gaps(values, RELIGIONS)
         about = dict(zip(keys, key, strict=True)) | {"test": "permutation", "n": len(values), "gap": found.gap}
         about |= {"gap_low": found.ci[0], "gap_high": found.ci[1], "gap_expected": found.expected, "p": found.p, "chi2": None, "df": None}
+        about |= {"gap_expected_low": found.chance[0], "gap_expected_high": found.chance[1]}
         rows += [about | r for r in found.table.iter_rows(named=True)]
     for (model, task, stem), part in answers.group_by("model", "task", "stem", maintain_order=True):
         hits = {r: int(part.filter(pl.col("religion") == r)["hits"].sum()) for r in RELIGIONS}
@@ -90,14 +89,20 @@ def gaps(scores: pl.DataFrame, counted: pl.DataFrame, others: int) -> pl.DataFra
         shares = {r: 100 * k / sum(hits.values()) for r, k in hits.items()}
         about = {"model": model, "task": task, "score": "RBS", "stem": stem, "test": "chi-square", "n": sum(hits.values())}
         about |= {"gap": max(shares.values()) - min(shares.values()), "gap_low": None, "gap_high": None, "gap_expected": None}
+        about |= {"gap_expected_low": None, "gap_expected_high": None}
         about |= {"p": found.p, "chi2": found.statistic, "df": found.df}
         for r in RELIGIONS:
             own = part.filter(pl.col("religion") == r)
             low, high = ratio_interval(own["hits"].to_numpy(), own["trials"].to_numpy())
             mean = 100 / len(RELIGIONS)
             rows.append(about | {"religion": r, "mean": shares[r], "diff": shares[r] - mean, "ci_low": low - mean, "ci_high": high - mean})
-    order = [*keys, *"test n religion mean diff ci_low ci_high gap gap_low gap_high gap_expected p chi2 df".split()]
-    kinds = dict.fromkeys(("gap_low", "gap_high", "gap_expected", "chi2"), pl.Float64) | {"df": pl.Int64}
+    order = [
+        *keys,
+        *"test n religion mean diff ci_low ci_high gap gap_low gap_high gap_expected gap_expected_low gap_expected_high p chi2 df".split(),
+    ]
+    kinds = dict.fromkeys(("gap_low", "gap_high", "gap_expected", "gap_expected_low", "gap_expected_high", "chi2"), pl.Float64) | {
+        "df": pl.Int64
+    }
     return pl.DataFrame(rows, infer_schema_length=None, schema_overrides=kinds).select(order)
 
 
@@ -115,6 +120,16 @@ def with_wilson(table: pl.DataFrame, hits: str, name: str) -> pl.DataFrame:
     return table.with_columns((pl.col(hits) / pl.col("n")).alias(name), ci_low=low, ci_high=high)
 
 
+def judged(part: pl.DataFrame, task: str) -> pl.DataFrame:
+    """The score that mitigations of one model and task are judged by: condition, template, religion (`all` too), value, utility."""
+    score, stem = JUDGED[task]
+    mine = part.filter(pl.col("score") == score, pl.col("stem") == stem if stem else ~pl.col("twin"), pl.col("religion") != "")
+    spread = (pl.col("value") - pl.col("value").mean()).abs().mean() if stem else pl.col("value").mean()
+    whole = mine.group_by("condition", "template", maintain_order=True).agg(spread.alias("value"), pl.col("utility").mean(), pl.len())
+    whole = whole.filter(pl.col("len") == len(RELIGIONS)).with_columns(religion=pl.lit("all"))
+    return pl.concat([mine.select("condition", "template", "religion", "value", "utility"), whole.drop("len")], how="diagonal")
+
+
 def mitigation(scores: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
     """Each mitigation against none, paired by template; a negative delta is less bias.
 
@@ -123,12 +138,8 @@ def mitigation(scores: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
     """
     rows = []
     for (model, task), part in scores.group_by("model", "task", maintain_order=True):
-        score, stem = JUDGED[task]
-        mine = part.filter(pl.col("score") == score, pl.col("stem") == stem if stem else ~pl.col("twin"), pl.col("religion") != "")
-        spread = (pl.col("value") - pl.col("value").mean()).abs().mean() if stem else pl.col("value").mean()
-        whole = mine.group_by("condition", "template", maintain_order=True).agg(spread.alias("value"), pl.col("utility").mean(), pl.len())
-        whole = whole.filter(pl.col("len") == len(RELIGIONS)).with_columns(religion=pl.lit("all"))
-        both = pl.concat([mine.select("condition", "template", "religion", "value", "utility"), whole.drop("len")], how="diagonal")
+        score = JUDGED[task][0]
+        both = judged(part, task)
         base = both.filter(pl.col("condition") == "none").select("template", "religion", before="value", utility_before="utility")
         for (name, religion), other in both.filter(pl.col("condition") != "none").group_by("condition", "religion", maintain_order=True):
             pair = base.join(other, on=["template", "religion"], maintain_order="left").sort("template")
@@ -191,24 +202,43 @@ def labels(texts: pl.DataFrame, human: Path, model: str) -> pl.DataFrame:
 
 
 def external(scores: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
-    """StereoSet's ss, lms and icat, and the CrowS-Pairs score, percent, with intervals over items."""
+    """StereoSet's ss, lms and icat, and preferences on CrowS-Pairs, percent, with intervals over items, for each scorer of `sentences`.
+
+    An item of which two sentences are the same text, or one has no likelihood (an unknown word), is left out and counted; two sentences of
+    one score are a tie, counted as half a preference and in ``ties``."""
     rows = []
     documented = set(items.filter(pl.col("label") != "undocumented")["set"])
-    for (name, model), part in scores.group_by("set", "model", maintain_order=True):
-        values = part.select("a", "b", "c").to_numpy()
-        won = lambda x, y: 100.0 * ((x > y) + 0.5 * (x == y))  # noqa: E731
-        if name not in documented:
-            item = won(values[:, 0], values[:, 1])
-            rows.append((name, model, len(part), "first candidate preferred", prefers(values[:, 0], values[:, 1]), *bootstrap(item)))
+    texts = [[text for text in sentences(r) if text is not None] for r in items.iter_rows(named=True)]
+    about = items.select("set", "id", apart=pl.Series([len(set(t)) == len(t) for t in texts]), sentences=pl.Series([len(t) for t in texts]))
+    table = scores.join(about, on=["set", "id"], how="left", maintain_order="left")
+    scored = pl.sum_horizontal(pl.col("a", "b", "c").is_not_null().cast(pl.Int64)) == pl.col("sentences")
+    for (name, model, scorer), part in table.group_by("set", "model", "scorer", maintain_order=True):
+        pairs_only = pl.col("a").is_not_null() & pl.col("b").is_not_null()
+        kept = part.filter(pl.col("apart") & (scored if name in documented else pairs_only))
+        if kept.is_empty():
             continue
-        ss, lms = won(values[:, 0], values[:, 1]), (won(values[:, 0], values[:, 2]) + won(values[:, 1], values[:, 2])) / 2
-        pairs = np.stack([ss, lms], axis=1)
-        joint = lambda x, axis: x[..., 1].mean(axis) * np.minimum(x[..., 0].mean(axis), 100 - x[..., 0].mean(axis)) / 50  # noqa: E731
-        rows.append((name, model, len(part), "ss", ss.mean(), *bootstrap(ss)))
-        rows.append((name, model, len(part), "lms", lms.mean(), *bootstrap(lms)))
-        rows.append((name, model, len(part), "icat", icat(float(lms.mean()), float(ss.mean())), *bootstrap(pairs, joint)))
-    text, number = dict.fromkeys(("set", "model"), pl.String), dict.fromkeys(("value", "ci_low", "ci_high"), pl.Float64)
-    return pl.DataFrame(rows, schema=text | {"n": pl.Int64, "score": pl.String} | number, orient="row")
+        a, b, c = (kept[x].to_numpy() for x in "abc")
+        about_it = (name, model, scorer)
+        if name not in documented:
+            found = [("first candidate preferred", won(a, b).mean(), *bootstrap(won(a, b)), int((a == b).sum()))]
+        else:
+            ss, lms = won(a, b), (won(a, c) + won(b, c)) / 2
+            pairs, tied = np.stack([ss, lms], axis=1), (a == c) | (b == c)
+            joint = lambda x, axis: x[..., 1].mean(axis) * np.minimum(x[..., 0].mean(axis), 100 - x[..., 0].mean(axis)) / 50  # noqa: E731
+            found = [
+                ("ss", ss.mean(), *bootstrap(ss), int((a == b).sum())),
+                ("lms", lms.mean(), *bootstrap(lms), int(tied.sum())),
+                ("icat", icat(float(lms.mean()), float(ss.mean())), *bootstrap(pairs, joint), int(((a == b) | tied).sum())),
+            ]
+        for score, value, low, high, ties in found:
+            rows.append((*about_it, score, len(kept), ties, len(part) - len(kept), value, low, high))
+    kinds = dict.fromkeys(("set", "model", "scorer", "score"), pl.String) | dict.fromkeys(("n", "ties", "left_out"), pl.Int64)
+    return pl.DataFrame(rows, schema=kinds | dict.fromkeys(("value", "ci_low", "ci_high"), pl.Float64), orient="row")
+
+
+def won(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """100 where a is the higher score, 50 where both are the same."""
+    return 100.0 * ((a > b) + 0.5 * (a == b))
 
 
 def quality(raw: pl.DataFrame) -> pl.DataFrame:

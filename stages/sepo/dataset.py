@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from stages.sepo.settings import Data, Params, Source
 SYSTEM, DATASET = "sepo", "preference_pairs"
 SPLITS = ("train", "validation", "test")
 OFFSETS = ("chosen_start", "chosen_end", "rejected_start", "rejected_end")
-COLUMNS = ("id", "set", "group", "split", "kind", "prompt", "chosen", "rejected", *OFFSETS, "supported")
+COLUMNS = ("id", "set", "group", "split", "kind", "system_prompt", "prompt", "chosen", "rejected", *OFFSETS, "supported")
 MADE = {"kind": pl.String, **dict.fromkeys(OFFSETS, pl.Int32), "supported": pl.Boolean}
 OPENING = 5  # words by which a sentence is looked up in documents; a shorter one is no sign of the same article
 SEEN, SEEN_ELSEWHERE = "its group has test rows", "its text is among the test rows of another set"
@@ -55,7 +56,8 @@ def build(p: Data, seed: int, root: Path = ROOT) -> tuple[pl.DataFrame, pl.DataF
             raise CatalogError(f"Set {name}: {error}") from None
         rows, late = split(rows, source, [seed, zlib.crc32(name.encode())])
         if not len(rows):
-            raise CatalogError(f"Set {name} gives no pair at all; correct its layout or files in params.yaml.")
+            why = ", ".join(f"{reason}: {count}" for reason, count in Counter(pl.concat([gone, late])["reason"]).most_common())
+            raise CatalogError(f"Set {name} gives no pair at all ({why}); correct its layout or files in params.yaml.")
         prefix = {column: name + "-" + pl.col(column) for column in ("id", "group")}
         found.append(rows.with_columns(set=pl.lit(name), long=pl.lit(source.layout == "xsum"), **prefix))
         dropped.append(pl.concat([gone, late]).select(pl.lit(name).alias("set"), prefix["id"].alias("id"), "reason"))
@@ -104,7 +106,7 @@ def locate(name: str, source: Source, root: Path) -> list[Path]:
 
 
 def load(source: Source, paths: list[Path], p: Data, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows (id, text, group, published, prompt, chosen, rejected and the columns `MADE`) and dropped rows (id, reason) of a set.
+    """Rows (the columns `_LOADED`) and dropped rows (id, reason) of a set.
 
     ``published`` says which rows its publishers or the released code keep for the test.
     """
@@ -125,7 +127,7 @@ def load(source: Source, paths: list[Path], p: Data, seed: int) -> tuple[pl.Data
     return rows.with_columns(group=groups, **{name: pl.lit(None, kind) for name, kind in MADE.items()}).select(_LOADED), pl.concat(dropped)
 
 
-_LOADED = ("id", "text", "group", "published", "prompt", "chosen", "rejected", *MADE)
+_LOADED = ("id", "text", "group", "published", "system_prompt", "prompt", "chosen", "rejected", *MADE)
 
 
 def _distinct(rows: pl.DataFrame) -> None:
@@ -165,7 +167,7 @@ def make_pairs(summaries: pl.DataFrame, instruction: str, p: Data, seed: int) ->
         for change in made:
             spans = (change.start, change.end, change.start, change.start + len(change.replacement))
             known = (change.kind, *spans, supported(change, summary, excerpt))
-            rows.append((f"{name}-{change.kind}", document, name, False, prompt, summary, change.apply(summary), *known))
+            rows.append((f"{name}-{change.kind}", document, name, False, None, prompt, summary, change.apply(summary), *known))
     schema = dict.fromkeys(_LOADED, pl.String) | {"published": pl.Boolean} | MADE
     return pl.DataFrame(rows, schema, orient="row"), pl.DataFrame(dropped, {"id": pl.String, "reason": pl.String}, orient="row")
 

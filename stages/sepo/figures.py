@@ -7,7 +7,7 @@ import polars as pl
 from catalog.report.labels import placed, words
 from catalog.report.vega import OTHER, OWN, RULE, field, spec
 
-SELECTED = pl.col("method").str.starts_with("sepo")
+SELECTED = pl.col("selector") != "all"
 
 
 def draw(t: dict[str, pl.DataFrame]) -> dict[str, dict]:
@@ -97,7 +97,7 @@ def concentration(shares: pl.DataFrame) -> dict:
         "x": field("tokens", "quantitative", "share of the tokens, best first"),
         "y": field("reward", "quantitative", "share of the positive reward"),
         "color": field("oracle", "nominal"),
-        "strokeDash": field("side", "nominal"),
+        "strokeDash": field("side", "nominal", legend={"symbolType": "stroke"}),  # dots would be alike
     }
     even = {"data": {"values": [{"tokens": 0, "reward": 0}, {"tokens": 1, "reward": 1}]}, "mark": {"type": "line", "color": RULE}}
     even["encoding"] = {"x": field("tokens", "quantitative"), "y": field("reward", "quantitative")}
@@ -108,17 +108,17 @@ def concentration(shares: pl.DataFrame) -> dict:
 
 def hits(selection: pl.DataFrame) -> dict:
     """How often a selection holds a token of the changed span, against chance."""
-    data = selection.drop_nulls("hits").select("set", "selector", "side", "share", "hits", "hits_by_chance")
+    data = selection.drop_nulls("hits").select("set", "selector", "side", "taken", "hits", "hits_by_chance")
     encoding = {
-        "x": field("share", "quantitative", "share of the tokens selected"),
+        "x": field("taken", "quantitative", "share of the tokens selected"),
         "y": field("hits", "quantitative", "selections that hold the change", scale={"domain": [0, 1]}),
         "color": field("selector", "nominal"),
     }
     chance = {"mark": {"type": "line", "strokeDash": [4, 4], "color": RULE}}
-    chance["encoding"] = {"x": field("share", "quantitative"), "y": field("hits_by_chance", "quantitative")}
+    chance["encoding"] = {"x": field("taken", "quantitative"), "y": field("hits_by_chance", "quantitative")}
     layers = [{"mark": {"type": "line", "point": True}, "encoding": encoding}, chance]
     own = spec("Do the selected tokens hold the change?", "Dashed: as many tokens drawn at random", data)
-    return own | {"facet": {"column": field("side", "nominal", None)}, "spec": {"width": 260, "height": 220, "layer": layers}}
+    return own | {"facet": {"column": field("side", "nominal", None)}, "spec": {"width": 220, "height": 220, "layer": layers}}
 
 
 def ratio(summary: pl.DataFrame) -> dict:
@@ -137,7 +137,7 @@ def ratio(summary: pl.DataFrame) -> dict:
         }
         band["encoding"]["y2"] = {"field": "margin_gain_high"}
         own = spec(experiment, "", part)
-        panels.append({"title": experiment, "data": own["data"], "width": 280, "height": 220, "layer": [line, band]})
+        panels.append({"title": experiment, "data": own["data"], "width": 205, "height": 220, "layer": [line, band]})
     return spec("How many tokens to select", "The other side at its usual share; intervals over pairs", hconcat=panels)
 
 

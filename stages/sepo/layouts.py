@@ -1,8 +1,8 @@
 """Read published layouts of preference pairs: a prompt x, a chosen response y_w and a rejected one y_l.
 
 ===================  ===============================================================================================================
-``ultrafeedback``    UltraFeedback binarized: ``prompt``, and ``chosen`` and ``rejected`` as lists of messages {role, content}, of
-                     which the response is the second (SePO, arXiv 2408.13518, trains on these)
+``ultrafeedback``    UltraFeedback binarized: ``prompt``, and ``chosen`` and ``rejected`` as lists of messages {role, content}: the
+                     user's and the response, perhaps behind a system turn (SePO, arXiv 2408.13518, trains on these)
 ``hh_rlhf``          ``chosen`` and ``rejected`` as whole dialogues, whose turns begin with an empty line and "Human:" or
                      "Assistant:"; what the two share, up to and with the last "Assistant:", is the prompt
 ``factual_summary``  ``article_sent``, ``correct_sent``, ``incorrect_sent``: the prompt is an instruction and the article's sentence
@@ -22,19 +22,27 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from catalog.base.errors import CatalogError
 
-PAIR = {"id": pl.String, "row": pl.Int32, "text": pl.String, "prompt": pl.String, "chosen": pl.String, "rejected": pl.String}
+PAIR = {"id": pl.String, "row": pl.Int32, **dict.fromkeys(("text", "prompt", "system_prompt", "chosen", "rejected"), pl.String)}
 DROPPED = {"id": pl.String, "reason": pl.String}
 EQUAL, EMPTY, NO_PROMPT = "equal responses", "empty response", "no prompt"
 TURNS, PARTED = "more than one exchange", "dialogues part before the last reply"
 _HUMAN, _ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 
-Fields = tuple[str, str, str, str]  # text, prompt, chosen, rejected
+
+class Fields(NamedTuple):
+    """What a row gives: `text` is what the prompt was made of, and tells rows about the same thing."""
+
+    text: str
+    prompt: str
+    chosen: str
+    rejected: str
+    system_prompt: str | None = None
 
 
 class Unusable(Exception):
@@ -50,9 +58,8 @@ def read_pairs(path: Path, layout: str, instruction: str | None = None, first: i
         first: number of the first row, for ids that go on from another file.
 
     Returns:
-        Rows (id, row, text, prompt, chosen, rejected) and dropped rows (id, reason), in the order of the file. ``row`` is the number of the
-        row and ``id`` its own, or that number; ``text`` is what the prompt was made of, which tells rows about the same thing. Responses
-        have no outer spaces.
+        Rows (the columns `PAIR`) and dropped rows (id, reason), in the order of the file. ``row`` is the number of the row and ``id`` its
+        own, or that number; ``system_prompt`` is null where the row has no system turn. Responses have no outer spaces.
 
     Raises:
         CatalogError: the file is absent or damaged, a row is not of the layout, an id stands twice, no ``{text}`` in the instruction,
@@ -71,8 +78,8 @@ def read_pairs(path: Path, layout: str, instruction: str | None = None, first: i
             raise CatalogError(f"{where}: the id {name!r} stands twice; give each row its own, or none.")
         seen.add(name)
         try:
-            text, prompt, chosen, rejected = LAYOUTS[layout](record, where, instruction)
-            rows.append((name, number, text, prompt, *_responses(chosen, rejected)))
+            found = LAYOUTS[layout](record, where, instruction)
+            rows.append((name, number, found.text, found.prompt, found.system_prompt, *_responses(found.chosen, found.rejected)))
         except Unusable as error:
             dropped.append((name, str(error)))
     if not seen:
@@ -109,7 +116,7 @@ def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from ((f"{path.name}, row {number}", row) for number, row in enumerate(rows, 1))
         return
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+        with gzip.open(path, "rt", encoding="utf-8-sig") if path.suffix == ".gz" else path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield f"{path.name}, line {number}", _record(line, f"{path.name}, line {number}")
@@ -151,27 +158,31 @@ def _unreachable(repository: str, file: str, error: Exception) -> str:
     return f"The hub is out of reach ({said}), so {file} of {repository} cannot be had; connect, or use profile small, which needs no hub."
 
 
-# --- layouts: (row, where, instruction) -> text, prompt, chosen, rejected -------------------------------------------------------------
+# --- layouts: (row, where, instruction) -> Fields -------------------------------------------------------------------------------------
 
 
 def _ultrafeedback(record: Mapping[str, Any], where: str, instruction: str | None) -> Fields:
     prompt = _text(record, "prompt", where)
     if not prompt.strip():
         raise Unusable(NO_PROMPT)
-    return prompt, prompt, _reply(record, "chosen", where), _reply(record, "rejected", where)
+    (system, chosen), (other, rejected) = (_exchange(record, key, where) for key in ("chosen", "rejected"))
+    if system != other:
+        raise Unusable(PARTED)
+    return Fields(prompt, prompt, chosen, rejected, system)
 
 
-def _reply(record: Mapping[str, Any], key: str, where: str) -> str:
-    """The response of a list of messages: the last one, which must be the second."""
+def _exchange(record: Mapping[str, Any], key: str, where: str) -> tuple[str | None, str]:
+    """System turn, if there is one, and response of a list of messages: one exchange of the user and the assistant."""
     messages = record.get(key)
     if not isinstance(messages, list) or not all(isinstance(message, Mapping) for message in messages):
         raise CatalogError(f"{where}: {key!r} must be a list of messages with role and content.")
     roles = [message.get("role") for message in messages]
     if roles[-1:] != ["assistant"]:
         raise CatalogError(f"{where}: the last message of {key!r} must be the assistant's; the roles are {roles}.")
-    if roles != ["user", "assistant"]:
+    if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
         raise Unusable(TURNS)
-    return _text(messages[-1], "content", f"{where}, {key}")
+    system = _text(messages[0], "content", f"{where}, {key}").strip() if roles[0] == "system" else ""
+    return system or None, _text(messages[-1], "content", f"{where}, {key}")
 
 
 def _hh_rlhf(record: Mapping[str, Any], where: str, instruction: str | None) -> Fields:
@@ -189,21 +200,21 @@ def _hh_rlhf(record: Mapping[str, Any], where: str, instruction: str | None) -> 
         raise Unusable(PARTED)
     if not prompt.replace(_HUMAN, "").replace(_ASSISTANT, "").strip():
         raise Unusable(NO_PROMPT)
-    return prompt, prompt, *replies
+    return Fields(prompt, prompt, *replies)
 
 
 def _factual_summary(record: Mapping[str, Any], where: str, instruction: str | None) -> Fields:
     text, chosen, rejected = (_text(record, key, where).strip() for key in ("article_sent", "correct_sent", "incorrect_sent"))
     if not text:
         raise Unusable(NO_PROMPT)
-    return text, instruction.replace("{text}", text), chosen, rejected
+    return Fields(text, instruction.replace("{text}", text), chosen, rejected)
 
 
 def _jsonl(record: Mapping[str, Any], where: str, instruction: str | None) -> Fields:
     prompt, chosen, rejected = (_text(record, key, where) for key in ("prompt", "chosen", "rejected"))
     if not prompt.strip():
         raise Unusable(NO_PROMPT)
-    return prompt, prompt, chosen, rejected
+    return Fields(prompt, prompt, chosen, rejected)
 
 
 LAYOUTS: dict[str, Callable[[Mapping[str, Any], str, str | None], Fields]] = {
@@ -229,11 +240,22 @@ def _text(record: Mapping[str, Any], key: str, where: str) -> str:
     return record[key]
 
 
+def _broken(record: Any) -> bool:
+    """Whether a text or key of it has a surrogate, which no encoding can write."""
+    try:
+        json.dumps(record, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def _record(line: str, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except ValueError as error:
         raise CatalogError(f"{where} is no JSON ({error}); correct the row.") from None
+    if "\\u" in line and _broken(record):
+        raise CatalogError(f"{where} has half of a surrogate pair (an escape like \\ud83d alone), which is no character; correct the row.")
     if not isinstance(record, dict):
         raise CatalogError(f"{where} is no JSON object with keys; correct the row or the layout in params.yaml.")
     return record

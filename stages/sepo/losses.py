@@ -36,7 +36,11 @@ def simpo(win: Tensor, lose: Tensor, beta: float, gamma: float) -> Tensor:
 
 
 def orpo(win: Tensor, lose: Tensor, weight: float) -> Tensor:
-    """``-win - weight log sigmoid(logodds(win) - logodds(lose))`` of means (Hong et al. 2024, arXiv 2403.07691, eq. 6)."""
+    """``-win - weight log sigmoid(logodds(win) - logodds(lose))`` of means (Hong et al. 2024, arXiv 2403.07691, eq. 6).
+
+    The first term, the NLL, is the mean over the tokens of the chosen response alone, pair by pair. TRL's is over prompt and response, and
+    a mean over all tokens of the batch, in which long texts weigh more.
+    """
     return -win - weight * logsigmoid(log_odds(win) - log_odds(lose))
 
 

@@ -30,7 +30,7 @@ from catalog.training.train import Run, train_once
 from stages.sepo.method import loss_of, response_positions
 from stages.sepo.scoring import Scores, token_log_probs
 from stages.sepo.selection import scores
-from stages.sepo.settings import Method, OracleModel, Params
+from stages.sepo.settings import LIVE_DPO, OracleModel, Params
 from stages.sepo.texts import Pairs, encoded, entering, read, settings
 
 STAGE = "sepo_oracle"
@@ -42,9 +42,9 @@ def shallow(model: Any, depth: int | None) -> Any:
     Raises:
         CatalogError: more layers than there are, or none.
     """
-    blocks = view(model).blocks
-    if depth is None:
+    if depth is None:  # also a model of a kind that cannot be cut
         return model
+    blocks = view(model).blocks
     if not 0 < depth <= len(blocks):
         raise CatalogError(f"An oracle cannot have {depth} layers of a model that has {len(blocks)}; correct depth.")
     layers = model.model.layers if hasattr(model, "model") else model.transformer.h
@@ -108,7 +108,7 @@ def build(
     tuned = train_once(model, chosen, sft, folder / "reference", desc=f"{first.name}: reference")
     fold_in(model, sft, tuned.tensors)
     reference = {key: token_log_probs(model, pairs.tokens, start) for key, pairs in streams.items()}
-    method = Method("dpo", "dpo", "all", "cached", chosen_share=1, rejected_share=1, beta=p.beta, gamma=0, alpha=0, weight=0)
+    method = dataclasses.replace(LIVE_DPO, reference="cached", beta=p.beta)
     options = {"loss_fn": loss_of(method), "collate": pair_collate(shared=True)}
     made, tables = [(first, "reference", sft, tuned)], []
     for o in group:
@@ -124,15 +124,13 @@ def build(
     return made, tables
 
 
-def main(profile: str) -> None:
-    params = profile_params(Params, "sepo", profile)
-    p = params.oracle
-    if profile == "full":  # before any work
-        for name in dict.fromkeys([params.train.model, *(o.model for o in p.oracles)]):
-            require_full(name)
-    began = time.perf_counter()
-    table = read(profile)
-    made, tables, left = [], [], []
+Made = tuple[OracleModel, str, Settings, Run]  # an oracle, the name of the run, its settings, the run
+
+
+def build_all(params: Params, profile: str) -> tuple[list[Made], list[pl.DataFrame], list[pl.DataFrame]]:
+    """References, oracles and scores of all models and depths, and the pairs that were left out."""
+    p, table = params.oracle, read(profile)
+    made, scored, left = [], [], []
     policy = None
     for model_name, depth in dict.fromkeys((o.model, o.depth) for o in p.oracles):
         group = [o for o in p.oracles if (o.model, o.depth) == (model_name, depth)]
@@ -144,7 +142,17 @@ def main(profile: str) -> None:
             sets[name, split], dropped = encoded(table, tokenizer, params.tokens, name, split, params.seed)
             left.append(dropped)
         runs, found = build(group, params, sets, shallow(model, depth), profile)
-        made, tables = made + runs, tables + found
+        made, scored = made + runs, scored + found
+    return made, scored, left
+
+
+def main(profile: str) -> None:
+    params = profile_params(Params, "sepo", profile)
+    if profile == "full":  # before any work
+        for name in dict.fromkeys([params.train.model, *(o.model for o in params.oracle.oracles)]):
+            require_full(name)
+    began = time.perf_counter()
+    made, scored, left = build_all(params, profile)
     if is_main():
         with atomic_dir(ROOT / "models" / "sepo_oracle" / profile) as target:
             for o, name, s, entry in made:
@@ -152,7 +160,7 @@ def main(profile: str) -> None:
             curves = [pl.DataFrame(entry.history).with_columns(oracle=pl.lit(o.name), run=pl.lit(name)) for o, name, _, entry in made]
             write_parquet(pl.concat(curves), target / "curves.parquet")
         with atomic_dir(ROOT / "data" / "token_scores" / profile) as target:
-            write_parquet(pl.concat(tables), target / "scores.parquet", sort_by=["oracle", "set", "id", "side", "position"])
+            write_parquet(pl.concat(scored), target / "scores.parquet", sort_by=["oracle", "set", "id", "side", "position"])
             write_parquet(pl.concat(left).unique().sort("set", "split", "id", "reason"), target / "left_out.parquet")
         infos = [{"oracle": o.name, "run": name} | entry.info for o, name, _, entry in made]
         facts = {"seconds": round(time.perf_counter() - began, 1), "peak_memory_mb": max(info["peak_memory_mb"] for info in infos)}

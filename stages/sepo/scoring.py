@@ -12,7 +12,7 @@ from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
 
 from catalog.models.inference import batches_by_length
-from catalog.models.logits import rows_at_once
+from catalog.models.logits import parts
 from catalog.training.losses import frozen_reference, label_log_probs, label_logits
 from catalog.training.pairs import SIDES, pair_collate
 from catalog.training.tail import has_hidden, upper_alone
@@ -62,8 +62,8 @@ def divergence(model: Any, tokens: Sequence[Mapping[str, Any]], start: int) -> n
             with frozen_reference(model):
                 reference = label_logits(model, batch, own_type=True)[0]
             logits, _, owner = label_logits(model, batch, own_type=True)
-            parts = zip(*(part.split(rows_at_once(logits)) for part in (logits, reference)), strict=True)
-            kl = torch.cat([token_kl(*(part.float().log_softmax(-1) for part in both)) for both in parts])
+            both = zip(parts(logits), parts(reference), strict=True)
+            kl = torch.cat([token_kl(own.float().log_softmax(-1), other.float().log_softmax(-1)) for (_, own), (_, other) in both])
             out[group] = [float(values.mean()) for values in by_response(kl, owner % len(group), len(group))]
     return out
 

@@ -11,6 +11,8 @@ import math
 
 import numpy as np
 
+from catalog.base.errors import CatalogError
+
 
 def scores(oracle: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Token rewards from the log-probabilities of the response tokens, ``(N,)`` each."""
@@ -24,12 +26,24 @@ def count(tokens: int, share: float) -> int:
 
 def highest(score: np.ndarray, share: float) -> np.ndarray:
     """Places of the highest scores, best first; of equal ones the first in the text."""
-    return np.argsort(-np.asarray(score), kind="stable")[: count(len(score), share)]
+    return np.argsort(-numbers(score), kind="stable")[: count(len(score), share)]
 
 
 def lowest(score: np.ndarray, share: float) -> np.ndarray:
     """Places of the lowest scores, lowest first; of equal ones the first in the text."""
-    return np.argsort(np.asarray(score), kind="stable")[: count(len(score), share)]
+    return np.argsort(numbers(score), kind="stable")[: count(len(score), share)]
+
+
+def numbers(score: np.ndarray) -> np.ndarray:
+    """The scores.
+
+    Raises:
+        CatalogError: one of them is no number. Sorting would put it last and so leave its token out in silence.
+    """
+    score = np.asarray(score)
+    if wrong := int(np.isnan(score).sum()):
+        raise CatalogError(f"{wrong} of {score.size} token scores are not numbers; the oracle diverged, so train it with a lower rate.")
+    return score
 
 
 def random_places(tokens: int, share: float, key: list[int]) -> np.ndarray:
@@ -55,11 +69,26 @@ def reward_share(score: np.ndarray, shares: np.ndarray) -> np.ndarray:
     Returns:
         (K,) in [0, 1]; NaN where no score is positive.
     """
-    gains = np.maximum(np.sort(np.asarray(score, dtype=np.float64))[::-1], 0)
+    gains = np.maximum(np.sort(numbers(score).astype(np.float64))[::-1], 0)
     if not gains.sum():
         return np.full(len(shares), np.nan)
     taken = np.array([count(len(gains), share) if share > 0 else 0 for share in shares])
     return np.concatenate([[0.0], gains.cumsum()])[taken] / gains.sum()
+
+
+def needed(score: np.ndarray, most: float) -> np.ndarray:
+    """The smallest share of a response's tokens that carries ``most`` of its positive reward.
+
+    Args:
+        score: (R, N) scores of R responses of N tokens.
+
+    Returns:
+        (R,) in (0, 1]; NaN where no score is positive.
+    """
+    gains = np.maximum(-np.sort(-numbers(score).astype(np.float64), axis=1), 0)
+    total = gains.sum(1)
+    count = (gains.cumsum(1) < most * total[:, None] * (1 - 1e-12)).sum(1) + 1
+    return np.where(total > 0, count / score.shape[1], np.nan)
 
 
 def jaccard(a: np.ndarray, b: np.ndarray) -> float:

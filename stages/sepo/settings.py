@@ -48,7 +48,7 @@ class Method:
     weight: float  # of the chosen response's likelihood in rrhf, of the odds ratio in orpo
 
 
-# What the cost of every other method is given in.
+# The one DPO: what the cost of every other method is given in, and with a cached reference what trains the oracles.
 LIVE_DPO = Method("dpo", "dpo", "all", "live", chosen_share=1.0, rejected_share=1.0, beta=0.1, gamma=0.0, alpha=0.0, weight=0.0)
 
 

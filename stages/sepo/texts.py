@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,16 @@ def read(profile: str, root: Path = ROOT) -> pl.DataFrame:
 
 
 def prompt_ids(tokenizer: Any, text: str, system: str | None) -> list[int]:
-    """A prompt in the model's chat template, or as plain text where it has none."""
+    """A prompt in the model's chat template, or as plain text where it has none, below the system message."""
     if tokenizer.chat_template is None:
-        return list(tokenizer(f"{text}\n")["input_ids"])
+        return list(tokenizer(f"{system}\n\n{text}\n" if system else f"{text}\n")["input_ids"])
     said = [{"role": "system", "content": system}] if system else []
     return chat_ids(tokenizer, [*said, {"role": "user", "content": text}])
+
+
+def prompts(tokenizer: Any, rows: pl.DataFrame, system: str | None) -> list[list[int]]:
+    """The prompts of rows of the data set: below the row's own system turn where it has one, else below ``system``."""
+    return [prompt_ids(tokenizer, text, own or system) for text, own in rows.select("prompt", "system_prompt").iter_rows()]
 
 
 def encoded(table: pl.DataFrame, tokenizer: Any, p: Tokens, name: str, split: str, seed: int) -> tuple[Pairs, pl.DataFrame]:
@@ -51,13 +57,15 @@ def encoded(table: pl.DataFrame, tokenizer: Any, p: Tokens, name: str, split: st
     """
     part = table.filter((pl.col("set") == name) & (pl.col("split") == split)).sort("id")
     part = part[np.random.default_rng([seed, len(part)]).permutation(len(part))] if len(part) else part
-    rows = [(prompt_ids(tokenizer, prompt, p.system), *both) for prompt, *both in part.select("prompt", "chosen", "rejected").iter_rows()]
+    both = part.select("chosen", "rejected").iter_rows()
+    rows = [(prompt, *responses) for prompt, responses in zip(prompts(tokenizer, part, p.system), both, strict=True)]
     limits = {"max_prompt": p.max_prompt, "min_response": p.min_response, "max_length": p.max_length}
     tokens, reasons = encode_pairs(tokenizer, rows, **limits)
     left_out = part.select("set", "split", "id").with_columns(reason=pl.Series(reasons, dtype=pl.String)).drop_nulls("reason")
     kept = [i for i, pair in enumerate(tokens) if pair is not None]
     if not kept:
-        raise CatalogError(f"No {split} pair of set {name} is left; loosen tokens in stages/sepo/params.yaml.")
+        why = ", ".join(f"{reason}: {count}" for reason, count in Counter(left_out["reason"]).most_common()) or "it has none"
+        raise CatalogError(f"No {split} pair of set {name} is left ({why}); loosen tokens in stages/sepo/params.yaml, or correct the set.")
     count = (p.train if split == "train" else p.test).get(name)
     kept = kept[:count]
     return Pairs(part[kept], [tokens[i] for i in kept]), left_out

@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from catalog.report.intervals import wilson
-from stages.sepo.selection import highest, jaccard, lowest, random_places, reward_share, unsure
+from catalog.report.intervals import bootstrap, wilson
+from stages.sepo.paired import difference
+from stages.sepo.selection import highest, jaccard, lowest, needed, random_places, reward_share, unsure
 from stages.sepo.settings import Params
 
 SHARES = np.round(np.arange(0.05, 1.01, 0.05), 2)
 SHOWN = 24  # pairs whose tokens are kept for the picture
+MOST = 0.8  # of the positive reward, as in the paper's motivation figure
+DRAWS = 100  # of noise for each response
 
 
 def responses(scored: pl.DataFrame) -> list[dict[str, Any]]:
@@ -48,42 +51,47 @@ def choose(item: dict[str, Any], selector: str, share: float) -> np.ndarray:
 def selection_table(items: list[dict[str, Any]], marks: list[np.ndarray], shares: list[float], oracles: list[str]) -> pl.DataFrame:
     """set, selector, side, share: how many tokens are chosen, their mean score against the rest, and how often they hit the change.
 
-    Selectors: each oracle, random places, and the tokens the reference is unsure of (ConfPO's rule, whose share is its own).
+    Selectors: each oracle, random places, and the tokens the reference is unsure of (ConfPO's rule, to which no share is given).
     """
     rows = []
-    names = [*oracles, "random", "unsure"]
-    for name in names:
+    for name in [*oracles, "random", "unsure"]:
         own = [(item, mark) for item, mark in zip(items, marks, strict=True) if item["oracle"] == (name if name in oracles else oracles[0])]
+        rule = name if name in ("random", "unsure") else "oracle"
         for data, side in dict.fromkeys((item["set"], item["side"]) for item, _ in own):
             part = [(item, mark) for item, mark in own if (item["set"], item["side"]) == (data, side)]
-            for share in shares if name != "unsure" else [None]:
-                picks = [choose(item, name if name in ("random", "unsure") else "oracle", share or 0) for item, _ in part]
-                inside = [float(item["score"][at].mean()) for (item, _), at in zip(part, picks) if len(at)]
-                rest = [np.delete(item["score"], at) for (item, _), at in zip(part, picks)]
-                known = [(mark, at) for (_, mark), at in zip(part, picks) if mark.any()]
-                hits = sum(bool(mark[at].any()) for mark, at in known)
-                low, high = wilson(hits, len(known)) if known else (None, None)
-                expected = [1 - _miss(len(mark), int(mark.sum()), len(at)) for mark, at in known]
-                rows.append(
-                    {
-                        "set": data,
-                        "selector": name,
-                        "side": side,
-                        "share": share
-                        if share is not None
-                        else float(np.mean([len(at) / len(i["score"]) for (i, _), at in zip(part, picks)])),
-                        "pairs": len(part),
-                        "tokens": float(np.mean([len(at) for at in picks])),
-                        "forced": sum(len(at) == 1 and (share or 1) * len(item["score"]) < 1 for (item, _), at in zip(part, picks)),
-                        "score_selected": float(np.mean(inside)),
-                        "score_rest": float(np.mean([r.mean() for r in rest if len(r)])) if any(len(r) for r in rest) else None,
-                        "hits": hits / len(known) if known else None,
-                        "hits_low": low,
-                        "hits_high": high,
-                        "hits_by_chance": float(np.mean(expected)) if known else None,
-                    }
-                )
+            for share in shares if rule != "unsure" else [None]:
+                picks = [choose(item, rule, share or 0) for item, _ in part]
+                at = {"set": data, "selector": name, "side": side, "share": share, "pairs": len(part)}
+                rows.append(at | picked(part, picks, share) | hits(part, picks))
     return pl.DataFrame(rows, infer_schema_length=None).sort("set", "selector", "side", "share")
+
+
+def picked(part: list[tuple[dict[str, Any], np.ndarray]], picks: list[np.ndarray], share: float | None) -> dict[str, Any]:
+    """How many tokens are chosen and what they score against the rest."""
+    sizes = [len(item["score"]) for item, _ in part]
+    inside = [float(item["score"][at].mean()) for (item, _), at in zip(part, picks, strict=True) if len(at)]
+    rest = [np.delete(item["score"], at) for (item, _), at in zip(part, picks, strict=True)]
+    outside = [r.mean() for r in rest if len(r)]
+    return {
+        "tokens": float(np.mean([len(at) for at in picks])),
+        "taken": float(np.mean([len(at) / size for at, size in zip(picks, sizes, strict=True)])),
+        "forced": sum(len(at) == 1 and (share or 1) * size < 1 for at, size in zip(picks, sizes, strict=True)),
+        "score_selected": float(np.mean(inside)) if inside else None,
+        "score_rest": float(np.mean(outside)) if outside else None,
+    }
+
+
+def hits(part: list[tuple[dict[str, Any], np.ndarray]], picks: list[np.ndarray]) -> dict[str, float | None]:
+    """How often a selection holds a token of the changed span, and how much more often than as many tokens drawn at random would."""
+    known = [(mark, at) for (_, mark), at in zip(part, picks, strict=True) if mark.any()]
+    if not known:
+        return dict.fromkeys(("hits", "hits_low", "hits_high", "hits_by_chance", "gain", "gain_low", "gain_high"))
+    found = np.array([float(mark[at].any()) for mark, at in known])
+    expected = np.array([1 - _miss(len(mark), int(mark.sum()), len(at)) for mark, at in known])
+    low, high = wilson(int(found.sum()), len(known))
+    gain, gain_low, gain_high = difference(found, expected)
+    out = {"hits": float(found.mean()), "hits_low": low, "hits_high": high, "hits_by_chance": float(expected.mean())}
+    return out | {"gain": gain, "gain_low": gain_low, "gain_high": gain_high}
 
 
 def _miss(tokens: int, special: int, taken: int) -> float:
@@ -103,6 +111,35 @@ def share_table(items: list[dict[str, Any]]) -> pl.DataFrame:
         for at, value in zip(SHARES, some.mean(0) if len(some) else []):
             rows.append({"oracle": oracle, "set": data, "side": side, "tokens": float(at), "reward": float(value), "responses": len(some)})
     return pl.DataFrame(rows).sort("oracle", "set", "side", "tokens")
+
+
+def concentration_table(items: list[dict[str, Any]]) -> pl.DataFrame:
+    """oracle, set, side: the share of a response's tokens that carries `MOST` of its positive reward, beside what noise needs.
+
+    Sorted scores of any kind are steep: of normal noise a quarter of the values hold 80 % of the positive mass. So each response is
+    compared with scores drawn from a normal distribution of its own mean and spread, as many as it has tokens, `DRAWS` times. Responses
+    without a positive score are left out.
+    """
+    rows = []
+    for oracle, data, side in dict.fromkeys((i["oracle"], i["set"], i["side"]) for i in items):
+        part = [i for i in items if (i["oracle"], i["set"], i["side"]) == (oracle, data, side)]
+        both = np.array([(needed(i["score"][None], MOST)[0], noise_needs(i["score"], f"{i['id']} {side}")) for i in part])
+        own, noise = both[~np.isnan(both).any(1)].T
+        if not len(own):
+            continue
+        row = {"oracle": oracle, "set": data, "side": side, "responses": len(own)}
+        gaps = {"tokens": (float(own.mean()), *bootstrap(own)), "noise": (float(noise.mean()), *bootstrap(noise))}
+        for name, (value, low, high) in (gaps | {"difference": difference(own, noise)}).items():
+            row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        rows.append(row)
+    return pl.DataFrame(rows)
+
+
+def noise_needs(score: np.ndarray, key: str) -> float:
+    """Mean of `needed` over draws of normal noise with the mean and the spread of ``score``; NaN where no draw has a positive value."""
+    drawn = np.random.default_rng([*key.encode()]).normal(score.mean(), score.std(), (DRAWS, len(score)))
+    shares = needed(drawn, MOST)
+    return float(np.nanmean(shares)) if not np.isnan(shares).all() else float("nan")
 
 
 def overlap_table(items: list[dict[str, Any]], share: float, oracles: list[str]) -> pl.DataFrame:
@@ -128,7 +165,7 @@ def overlap_table(items: list[dict[str, Any]], share: float, oracles: list[str])
 
 
 def tables(scored: pl.DataFrame, data: pl.DataFrame, params: Params, tokenizer: Path) -> dict[str, pl.DataFrame]:
-    """The tables selection, reward_share, overlap and tokens, of the test pairs."""
+    """The tables selection, reward_share, concentration, overlap and tokens, of the test pairs."""
     test = data.filter(pl.col("split") == "test")
     scored = scored.join(test.select("id"), on="id", how="semi")
     oracles = [o.name for o in params.oracle.oracles if o.name in set(scored["oracle"])]
@@ -163,6 +200,7 @@ def tables(scored: pl.DataFrame, data: pl.DataFrame, params: Params, tokenizer: 
     return {
         "selection": selection_table(items, marks, shares, oracles),
         "reward_share": share_table(items),
+        "concentration": concentration_table(items),
         "overlap": overlap_table(items, share, oracles),
         "tokens": pl.DataFrame(rows).sort("id", "side", "position"),
     }

@@ -3,7 +3,7 @@
 A policy is a LoRA on the reference (the base model with the reference adapter of stage ``sepo_oracle`` folded in). A run that two
 experiments share is trained once. Writes ``models/sepo_policies/<profile>/``: the adapters, `runs.parquet` (what each run is),
 `experiments.parquet` (which runs an experiment compares), `curves.parquet`, `measured.parquet` (log-probabilities of each test pair under
-each policy), `divergence.parquet` and `answers.parquet`.
+each policy), `divergence.parquet`, `answers.parquet` and `left_out.parquet` (pairs that are too long or too short, or alike once cut).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from stages.sepo.method import check, labels_of, loss_of, response_positions, st
 from stages.sepo.oracle import with_reference
 from stages.sepo.scoring import Scores, divergence, token_log_probs
 from stages.sepo.settings import BASE, LIVE_DPO, UNTRAINED, Experiment, Method, Params, Train
-from stages.sepo.texts import Pairs, encoded, entering, prompt_ids, read, settings
+from stages.sepo.texts import Pairs, encoded, entering, prompts, read, settings
 
 STAGE = "sepo_train"
 MODEL = "sepo_policies"
@@ -50,7 +50,7 @@ class Spec:
 
     @property
     def name(self) -> str:
-        """Of its folder, and in every table."""
+        """Its id: of its folder, and what tables are joined by. Nothing reads it: what a run is stands in columns of `runs.parquet`."""
         m = self.method
         shares = f"{m.chosen_share:g}-{m.rejected_share:g}" if m.selector != "all" else "all"
         parts = [m.name, self.set, self.oracle or "none", shares, f"seed{self.seed}", *(["compute"] if self.compute else [])]
@@ -104,6 +104,7 @@ class Bench:
     test: dict[str, Pairs]
     cached: dict[str, list[dict[str, Any]]]  # training pairs with the reference's log-probabilities
     unit: dict[str, float]  # FLOPs of a step of DPO with a live reference on a set
+    left_out: pl.DataFrame  # pairs that are neither trained on nor measured: set, split, id, reason
 
 
 def settings_of(params: Params, model: Any, seed: int) -> Settings:
@@ -115,9 +116,11 @@ def ready(params: Params, sets: list[str], profile: str) -> tuple[Bench, list[pl
     p, table = params.train, read(profile)
     model, tokenizer = load_lm(p.model)
     s = settings_of(params, model, params.seed)
+    left = []
 
     def pairs(name: str, split: str) -> Pairs:
-        found, _ = encoded(table, tokenizer, params.tokens, name, split, params.seed)
+        found, dropped = encoded(table, tokenizer, params.tokens, name, split, params.seed)
+        left.append(dropped)
         return entering(model, found.head(p.pairs) if split == "train" and p.pairs else found, s.lora_layers)
 
     measured_sets = dict.fromkeys(name for e in p.experiments for name in e.measured)
@@ -129,7 +132,7 @@ def ready(params: Params, sets: list[str], profile: str) -> tuple[Bench, list[pl
     measured.append(measure(model, test, start, UNTRAINED))
     cached = {name: with_reference(own, token_log_probs(model, own.tokens, start)) for name, own in train.items()}
     unit = {name: step_flops(LIVE_DPO, model, own.tokens, s) for name, own in train.items()}
-    return Bench(model, tokenizer, params, start, train, test, cached, unit), measured
+    return Bench(model, tokenizer, params, start, train, test, cached, unit, pl.concat(left)), measured
 
 
 def policy(b: Bench, spec: Spec, scored: pl.DataFrame, folder: Path) -> tuple[Settings, Run, dict[str, Any]]:
@@ -189,10 +192,58 @@ def diverge(model: Any, sets: dict[str, Pairs], start: int, name: str) -> pl.Dat
 def answers(model: Any, b: Bench, name: str) -> pl.DataFrame:
     """run, id, answer, tokens: greedy answers to the prompts of the first pairs of the first set."""
     some = next(iter(b.test.values())).rows.head(b.params.train.prompts)
-    prompts = [prompt_ids(b.tokenizer, text, b.params.tokens.system) for text in some["prompt"]]
-    texts = generate(model, b.tokenizer, prompts, b.params.train.answer_tokens)
+    texts = generate(model, b.tokenizer, prompts(b.tokenizer, some, b.params.tokens.system), b.params.train.answer_tokens)
     counts = [len(ids) for ids in b.tokenizer(texts, add_special_tokens=False)["input_ids"]]
     return pl.DataFrame({"run": [name] * len(texts), "id": some["id"], "answer": texts, "tokens": counts})
+
+
+@dataclass
+class Made:
+    """What the stage writes: of each policy its settings, its run and what it is, and what was measured of it."""
+
+    runs: list[tuple[Spec, Settings, Run, dict[str, Any]]]
+    measured: list[pl.DataFrame]
+    diverged: list[pl.DataFrame]
+    said: list[pl.DataFrame]
+
+
+def train_all(b: Bench, wanted: dict[str, list[Spec]], scored: pl.DataFrame, folder: Path, made: Made) -> None:
+    """Train every policy and measure it on the sets of its experiments; those of the first experiment also by divergence and answers."""
+    p = b.params.train
+    first = p.experiments[0]
+    with progress(len(every(wanted)), "policies", "policy") as advance:
+        for spec in every(wanted):
+            s, done, row = policy(b, spec, scored, folder)
+            made.runs.append((spec, s, done, row))
+            if is_main():
+                with lora(b.model, s, done.tensors) as adapted:
+                    adapted.eval()
+                    asked = {name: b.test[name] for e in p.experiments if spec in wanted[e.name] for name in e.measured}
+                    made.measured.append(measure(adapted, asked, b.start, spec.name))
+                    if spec in wanted[first.name]:  # the others are compared by margin and accuracy
+                        made.diverged.append(diverge(adapted, asked, b.start, spec.name))
+                        if p.prompts and spec.seed == first.seeds[0]:
+                            made.said.append(answers(adapted, b, spec.name))
+            advance()
+
+
+def every(wanted: dict[str, list[Spec]]) -> list[Spec]:
+    """The policies of all experiments, each once."""
+    return list(dict.fromkeys(spec for group in wanted.values() for spec in group))
+
+
+def write(made: Made, wanted: dict[str, list[Spec]], b: Bench, target: Path) -> None:
+    """Adapters and tables of all policies."""
+    for spec, s, done, _ in made.runs:
+        save_lora(done.tensors, s, b.params.train.model, target / "adapters" / spec.name)
+    write_parquet(b.left_out, target / "left_out.parquet", sort_by=["set", "split", "id"])
+    members = [{"experiment": name, "run": spec.name} for name, group in wanted.items() for spec in dict.fromkeys(group)]
+    write_parquet(pl.DataFrame([row for *_, row in made.runs], infer_schema_length=None), target / "runs.parquet")
+    write_parquet(pl.DataFrame(members), target / "experiments.parquet")
+    curves = [pl.DataFrame(done.history).with_columns(run=pl.lit(spec.name)) for spec, _, done, _ in made.runs]
+    for name, tables in (("curves", curves), ("measured", made.measured), ("divergence", made.diverged), ("answers", made.said)):
+        if tables:
+            write_parquet(pl.concat(tables), target / f"{name}.parquet")
 
 
 def main(profile: str) -> None:
@@ -201,46 +252,18 @@ def main(profile: str) -> None:
     for method in p.methods:
         check(method)
     wanted = {e.name: list(specs(e, p)) for e in p.experiments}
-    runs = list(dict.fromkeys(spec for group in wanted.values() for spec in group))
     if profile == "full":  # before any work
         require_full(p.model)
     began = time.perf_counter()
     scored = pl.read_parquet(ROOT / "data" / "token_scores" / profile / "scores.parquet")
-    b, measured = ready(params, list(dict.fromkeys(spec.set for spec in runs)), profile)
-    first = p.experiments[0]
-    spoken = {spec.name for spec in wanted[first.name] if spec.seed == first.seeds[0]} if p.prompts else set()
-    said = [answers(b.model, b, UNTRAINED)] if p.prompts else []
+    b, measured = ready(params, list(dict.fromkeys(spec.set for spec in every(wanted))), profile)
+    made = Made([], measured, [], [answers(b.model, b, UNTRAINED)] if p.prompts else [])
     folder = checkpoint_folder(STAGE, profile, b.model, [], settings_of(params, b.model, params.seed), extra=[p.reference])
-    made, kls, rows = [], [], []
-    with progress(len(runs), "policies", "policy") as advance:
-        for spec in runs:
-            s, done, row = policy(b, spec, scored, folder)
-            made.append((spec, s, done))
-            rows.append(row)
-            if is_main():
-                with lora(b.model, s, done.tensors) as adapted:
-                    adapted.eval()
-                    asked = {name: b.test[name] for e in p.experiments if spec in wanted[e.name] for name in e.measured}
-                    measured.append(measure(adapted, asked, b.start, spec.name))
-                    if spec in wanted[first.name]:  # the others are compared by margin and accuracy
-                        kls.append(diverge(adapted, asked, b.start, spec.name))
-                    if spec.name in spoken:
-                        said.append(answers(adapted, b, spec.name))
-            advance()
+    train_all(b, wanted, scored, folder, made)
     if is_main():
         with atomic_dir(ROOT / "models" / MODEL / profile) as target:
-            for spec, s, done in made:
-                save_lora(done.tensors, s, p.model, target / "adapters" / spec.name)
-            write_parquet(pl.DataFrame(rows, infer_schema_length=None), target / "runs.parquet")
-            members = [{"experiment": name, "run": spec.name} for name, group in wanted.items() for spec in dict.fromkeys(group)]
-            write_parquet(pl.DataFrame(members), target / "experiments.parquet")
-            curves = [pl.DataFrame(done.history).with_columns(run=pl.lit(spec.name)) for spec, _, done in made]
-            write_parquet(pl.concat(curves), target / "curves.parquet")
-            write_parquet(pl.concat(measured), target / "measured.parquet")
-            write_parquet(pl.concat(kls), target / "divergence.parquet")
-            if said:
-                write_parquet(pl.concat(said), target / "answers.parquet")
-        infos = [{"run": spec.name} | done.info for spec, _, done in made]
+            write(made, wanted, b, target)
+        infos = [{"run": spec.name} | done.info for spec, _, done, _ in made.runs]
         facts = {"seconds": round(time.perf_counter() - began, 1), "peak_memory_mb": max(info["peak_memory_mb"] for info in infos)}
         write_json({"runs": infos} | facts, ROOT / "models" / MODEL / f"{profile}.run.json")
     finish(STAGE, profile)

@@ -11,9 +11,9 @@ from catalog.database import pipeline
 # What a stage's settings name though another stage reads it: that stage's output is the dep.
 READ_BEFORE = {
     "harmonic_train": {"assets"},  # through data/harmonic_tables
-    "harmonic_sample": {"assets"},
+    "harmonic_measure": {"assets"},
     "sepo": {"assets", "hub_models"},  # through data/preference_pairs; the models through data/token_scores and models/sepo_policies
-    "religious_bias_probe": {"assets"},  # through models/religion_mlm
+    "religious_bias_measure": {"assets"},  # through models/religion_mlm
 }
 
 

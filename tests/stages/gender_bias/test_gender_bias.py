@@ -9,14 +9,15 @@ import torch
 from tiny import tiny
 
 from catalog.base.errors import CatalogError
+from catalog.inside import two_targets
 from catalog.inside.anatomy import forest, next_logprobs, view
 from catalog.inside.attribution import lens, trace
 from catalog.inside.interventions import scale_neurons
 from catalog.inside.neurons import neuron_scores
 from catalog.inside.patch import apply_patch, load_patch, make_patch, patched, revert_patch, save_patch
-from stages.gender_bias import evaluate, method, scan
-from stages.gender_bias.measure import targets
-from stages.gender_bias.measures import change, gap, spread
+from stages.gender_bias import method, tables
+from stages.gender_bias.bench import targets
+from stages.gender_bias.word_stats import change, gap, spread
 
 PROMPTS = [[3, 5, 7, 9], [3, 5, 8], [40, 1, 6]]
 MAN, WOMAN = 11, 12
@@ -38,10 +39,10 @@ def parts(v):
 
 def test_two_target_scores_are_the_difference_of_both_importances(v, parts):
     run, read = parts
-    scores = method.two_target_scores(run, read, method.directions(v, read, MAN, WOMAN))
+    scores = two_targets.two_target_scores(run, read, two_targets.directions(v, read, MAN, WOMAN))
     each = [neuron_scores(v, run, read, torch.full((len(PROMPTS),), target)) for target in (MAN, WOMAN)]
     assert torch.allclose(scores, each[0] - each[1], atol=2e-5)
-    swapped = method.two_target_scores(run, read, method.directions(v, read, WOMAN, MAN))
+    swapped = two_targets.two_target_scores(run, read, two_targets.directions(v, read, WOMAN, MAN))
     assert torch.allclose(scores, -swapped)
     across = read.unfold(read.unembed[MAN] - read.unembed[WOMAN])
     bias = 0 if v.family == "llama" else v.down_proj(1).bias.detach() @ across  # GPT-2 adds a bias that is no neuron's
@@ -58,7 +59,7 @@ def test_gradient_scores_are_the_slope_of_switching_a_neuron_off(v):
     tree = forest(PROMPTS)
     clean = next_logprobs(v, PROMPTS)
     d = clean[:, MAN] - clean[:, WOMAN]
-    scores = method.gradient_scores(v, tree, d, MAN, WOMAN)
+    scores = two_targets.gradient_scores(v, tree, d, MAN, WOMAN)
     for layer, index in ((0, 3), (2, 17)):
         with scale_neurons(v, [(layer, index)], 0.99):
             less = next_logprobs(v, PROMPTS)
@@ -73,47 +74,6 @@ def test_entropy_gap_by_hand():
     assert gap(pl.Series(d.tolist())).to_list() == pytest.approx(expected, abs=1e-6)
     assert gap(pl.Series([800.0])).to_list() == pytest.approx([math.log(2)])
     assert method.over_log2(torch.tensor([0.7, -0.7, 0.69])).tolist() == [True, True, False]
-
-
-# --- runs that resume ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_scan_equals_switching_one_neuron_off_at_a_time(v):
-    p = scan.probe(v, PROMPTS)
-    pool = [(layer, index) for layer in range(v.n_layers) for index in (0, 7, 39)]
-    calls = []
-    found = scan.neuron_scan(v, p, pool, lambda logp, first: logp, lambda: calls.append(1))
-    for k, neuron in enumerate(pool):
-        with scale_neurons(v, [neuron]):
-            expected = next_logprobs(v, PROMPTS)
-        assert torch.allclose(found[k], expected[p.rows], atol=1e-4)
-    assert len(calls) == len(pool)
-
-
-def test_log_odds_need_no_softmax(v):
-    p = scan.probe(v, PROMPTS)
-    pool, pair = [(0, 3), (1, 7), (v.n_layers - 1, 9)], (4, 11)
-    found = scan.neuron_scan(v, p, pool, pair, lambda: None)
-    for k, neuron in enumerate(pool):
-        with scale_neurons(v, [neuron]):
-            logp = next_logprobs(v, PROMPTS)[p.rows]
-            resumed = scan.odds(v, p, neuron[0], pair)
-        assert torch.allclose(found[k], logp[:, 4] - logp[:, 11], atol=1e-4)
-        assert torch.allclose(resumed, logp[:, 4] - logp[:, 11], atol=1e-4)
-
-
-def test_an_edit_measured_from_its_layer_equals_a_whole_run(v):
-    p = scan.probe(v, PROMPTS)
-    with patched(v, [(1, 5), (2, 8)], [0.0, 0.5]):
-        resumed = scan.finish(v, p, 1, lambda logp: logp)
-        whole = next_logprobs(v, PROMPTS)
-    assert torch.allclose(resumed, whole[p.rows], atol=1e-5)
-
-
-def test_running_text_is_read_at_every_nth_token(v):
-    p = scan.probe(v, PROMPTS, every=2)
-    read = sorted(zip(p.rows.tolist(), p.after.tolist(), strict=True))
-    assert read == [(0, 5), (0, 9), (1, 5), (2, 1)]
 
 
 # --- patches ------------------------------------------------------------------------------------------------------------------
@@ -168,7 +128,7 @@ def test_choosing_by_the_sum_does_not_overshoot():
     effects = torch.tensor([[-0.9] * 4, [-0.9] * 4, [-0.1] * 4])
     assert method.choose(d, effects, torch.zeros(3), 3, 1.0) == [0, 2]  # the second would push every word past zero
     assert method.choose(d, effects, torch.tensor([2.0, 0.5, 0.6]), 3, 1.0) == [1]  # within the budget
-    shares = method.weigh(d, effects, torch.full((3,), 1e-6), 1.0)
+    shares = two_targets.weigh(d, effects, torch.full((3,), 1e-6), 1.0)
     assert float((d + shares @ effects).abs().max()) < 1e-3 and float(shares.min()) >= 0 and float(shares.max()) <= 1
 
 
@@ -176,21 +136,21 @@ def test_weights_keep_to_the_budget_and_prefer_the_cheap():
     generator = torch.Generator().manual_seed(0)
     d, effects = torch.randn(30, generator=generator), 0.2 * torch.randn(12, 30, generator=generator)
     damage = torch.rand(12, generator=generator) * 0.01
-    shares = method.weigh(d, effects, damage, 0.002)
+    shares = two_targets.weigh(d, effects, damage, 0.002)
     assert 0 < float((shares.square() * damage).sum()) <= 0.002 * 1.001
     left = (d + shares @ effects).square().mean()
-    more = method.weigh(d, effects, damage, 0.02)
+    more = two_targets.weigh(d, effects, damage, 0.02)
     assert (d + more @ effects).square().mean() < left < d.square().mean()
     twins = torch.stack([effects[0], effects[0]])
-    cheap, dear = method.weigh(-effects[0], twins, torch.tensor([0.001, 0.1]), 0.0002, least=0.0).tolist()
+    cheap, dear = two_targets.weigh(-effects[0], twins, torch.tensor([0.001, 0.1]), 0.0002, least=0.0).tolist()
     assert cheap > 10 * dear
 
 
 def test_order_and_classes():
     scores = torch.tensor([[0.1, 0.5], [0.5, -1.0]])
-    assert method.top(scores, 9) == [(0, 1), (1, 0), (0, 0)]
+    assert two_targets.top(scores, 9) == [(0, 1), (1, 0), (0, 0)]
     assert method.classify(torch.tensor([0.2, 0.2, 0.0]), torch.tensor([0.1, 0.0, 0.0]), 0.1, 0.05) == ["general", "gender", "other"]
-    assert method.aligned(torch.tensor([[[1.0]], [[3.0]]]), torch.tensor([2.0, -1.0])).item() == pytest.approx((1 - 3) / 2)
+    assert two_targets.aligned(torch.tensor([[[1.0]], [[3.0]]]), torch.tensor([2.0, -1.0])).item() == pytest.approx((1 - 3) / 2)
 
 
 def test_a_model_without_the_words_is_named():
@@ -215,10 +175,10 @@ def words_of(method_name, values, seed=0):
 
 
 def test_bias_and_edits_by_hand(monkeypatch):
-    monkeypatch.setattr(evaluate, "bootstrap", lambda *args, **more: (0.0, 0.0))  # of two words there is nothing to resample
+    monkeypatch.setattr(tables, "bootstrap", lambda *args, **more: (0.0, 0.0))  # of two words there is nothing to resample
     prompts = pl.concat([words_of("none", {"a": (1.0, 3.0), "b": (-1.0, -1.0)}), words_of("combined", {"a": (0.5, 0.5), "b": (-1.0, 0.0)})])
-    words = evaluate.by_word(prompts)
-    table = evaluate.bias(words).filter((pl.col("category") == "all") & (pl.col("method") == "none")).row(0, named=True)
+    words = tables.by_word(prompts)
+    table = tables.bias(words).filter((pl.col("category") == "all") & (pl.col("method") == "none")).row(0, named=True)
     assert table["mean_abs_d"] == pytest.approx(1.5) and table["mean_d"] == pytest.approx(0.5) and table["n"] == 2
     assert table["spread"] == pytest.approx(math.sqrt(4.5)) and table["mass"] == pytest.approx(0.3)
     assert table["share_over_log2"] == 1 and table["abs_d_unseen"] == pytest.approx(2.0)
@@ -231,11 +191,11 @@ def test_bias_and_edits_by_hand(monkeypatch):
         {"model": "m", "method": ["none", "none", "combined", "combined"], "seed": 0, "neurons": None, "paragraph": [0, 1, 0, 1],
          "tokens": 10, "nll": [20.0, 20.0, 20.0, 21.0], "agree": [10, 10, 9, 8]}, schema_overrides={"neurons": pl.Int32},
     )  # fmt: skip
-    r = evaluate.edits(words, factual, neutral).filter(pl.col("method") == "combined").row(0, named=True)
+    r = tables.edits(words, factual, neutral).filter(pl.col("method") == "combined").row(0, named=True)
     assert r["abs_d_drop"] == pytest.approx(1 - 0.5 / 1.5) and r["spread_drop"] == pytest.approx(1 - 1.0 / 3.0)
     assert r["perplexity_change"] == pytest.approx(math.exp(1 / 20) - 1) and r["agreement"] == pytest.approx(0.85)
     assert (r["factual_before"], r["factual"], r["factual_right"]) == pytest.approx((2.0, 0.25, 0.5))
-    pair = evaluate.against(words).filter(pl.col("other") == "none").row(0, named=True)
+    pair = tables.against(words).filter(pl.col("other") == "none").row(0, named=True)
     assert pair["abs_d_difference"] == pytest.approx(-1.0)
 
 
@@ -244,7 +204,7 @@ def test_proto_total_is_the_mean_of_both_genders():
         {"model": "m", "method": "none", "profession": ["nurse", "maid", "miner"], "gender": ["woman", "woman", "man"], "prompt_id": 1,
          "first": [1.0, 2.0, 0.5], "whole": [1.0, 1.0, 1.0]}
     )  # fmt: skip
-    table = evaluate.proto(raw).filter((pl.col("tokens") == "first") & (pl.col("prompt") == "all"))
+    table = tables.proto(raw).filter((pl.col("tokens") == "first") & (pl.col("prompt") == "all"))
     assert dict(table.select("gender", "bias").iter_rows()) == pytest.approx({"woman": 1.5, "man": 0.5, "total": 1.0})
     assert (1.26 - 0.81) / 1.26 == pytest.approx(0.357, abs=1e-3)
 

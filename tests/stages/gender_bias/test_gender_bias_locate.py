@@ -2,17 +2,19 @@
 
 import dataclasses
 
-import polars as pl
 import pytest
 import torch
 from tiny import tiny
 
 from catalog.base.params import profile_params
 from catalog.inside.anatomy import view
-from stages.gender_bias.locate import cards, find, hierarchy, part, selections, weighed
-from stages.gender_bias.measure import Targets
-from stages.gender_bias.scan import finish, probe
+from catalog.inside.interventions import scale_neurons
+from catalog.inside.scan import finish, probe
+from catalog.inside.two_targets import find
+from stages.gender_bias.locate import cards, hierarchy, part, search, selections, weighed
 from stages.gender_bias.settings import Params
+
+TEXTS = [f"ab{chr(97 + i)}xy" for i in range(24)]
 
 
 class Letters:
@@ -28,10 +30,9 @@ class Letters:
 
 @pytest.fixture(scope="module")
 def located():
-    p = dataclasses.replace(profile_params(Params, "gender_bias", "small").edit, neutral_every=1, perplexity_limit=1.0)
+    p = dataclasses.replace(profile_params(Params, "gender_bias", "small").measure, neutral_every=1, perplexity_limit=1.0)
     v, tokenizer = view(tiny("llama")), Letters()
-    prompts = pl.DataFrame({"id": range(24), "word": [f"w{i}" for i in range(24)], "text": [f"ab{chr(97 + i)}xy" for i in range(24)]})
-    found = find(v, tokenizer, Targets(11, 12, [], []), prompts, ["qwertyuiop", "asdfghjkl"], p)
+    found = find(v, tokenizer, (11, 12), TEXTS, ["qwertyuiop", "asdfghjkl"], search(p))
     report = probe(v, tokenizer(["zxcvbnmqw"])["input_ids"], every=1)
     return v, tokenizer, p, found, report
 
@@ -53,14 +54,34 @@ def test_the_combined_edit_lowers_the_bias_within_its_budget(located):
     assert (found.d + shares @ found.effects).abs().mean() < found.d.abs().mean()
     few = part(v, found, shares, 3, budget, p)
     assert len(few.neurons) <= 3 and set(few.neurons) <= set(sets["combined"].neurons)
-    table = cards(found, sets, p, "m")
+    table = cards(found, [f"w{i}" for i in range(24)], sets, p, "m")
     assert len(table) == len(found.pool) and table["combined_rank"].drop_nulls().sort().to_list() == list(range(1, size + 1))
 
 
 def test_hierarchy_compares_groups_of_one_size(located):
     v, tokenizer, p, found, report = located
     nll = -finish(v, report, 0, lambda logp: logp).gather(1, report.after[:, None])[:, 0].double()
-    table = hierarchy(v, tokenizer, found, report, nll, dataclasses.replace(p, general_kl=9.0), "m", torch.Generator().manual_seed(0))
+    table = hierarchy(
+        v, tokenizer, found, TEXTS, report, nll, dataclasses.replace(p, general_kl=9.0), "m", torch.Generator().manual_seed(0)
+    )
     assert table["group"].to_list() == ["general", "gender", "random"] and set(table["n"]) == {p.hierarchy_neurons}
-    assert ((table["deeper_changed"] > 0) & (table["deeper_changed"] <= 1)).all()
-    assert table["perplexity_before"].n_unique() == 1
+    assert all(len(row) == 12 and 0 <= min(row) and max(row) <= 1 for row in table["changed"]) and max(table["changed"][0]) > 0
+    assert table["nll_before"].n_unique() == 1 and table["tokens"].to_list() == [[8]] * 3
+    assert table["nll_before"][0].to_list() == pytest.approx([float(nll.sum())])
+    chosen = [tuple(map(int, name.split("_"))) for name in table["neurons"][0]]
+    with scale_neurons(v, chosen):
+        off = -finish(v, report, 0, lambda logp: logp).gather(1, report.after[:, None])[:, 0].double()
+    assert table["nll"][0].to_list() == pytest.approx([float(off.sum())], rel=1e-5)
+
+
+@pytest.mark.parametrize("profile", ["small", "full"])
+def test_the_search_is_the_profiles_own(profile):
+    p = profile_params(Params, "gender_bias", profile).measure
+    how = search(p)
+    assert (how.logit_candidates, how.causal_candidates, how.query_candidates) == (
+        p.logit_candidates,
+        p.causal_candidates,
+        p.query_candidates,
+    )
+    assert (how.query_prompts, how.scan_paragraphs, how.neutral_every) == (p.query_prompts, p.scan_paragraphs, p.neutral_every)
+    assert (how.shallow, how.early_candidates) == (p.shallow, p.general_candidates)

@@ -8,16 +8,16 @@ import torch
 from tiny import tiny
 
 from catalog.base.params import profile_params
+from catalog.inside import scan, two_targets
 from catalog.inside.anatomy import next_logprobs, view
 from catalog.inside.interventions import scale_neurons
 from catalog.inside.patch import patched
-from stages.gender_bias import locate, method, scan
+from stages.gender_bias import locate, method
 from stages.gender_bias.calibration import word_tokenizer
-from stages.gender_bias.measure import Targets
 from stages.gender_bias.settings import Params
 
 WORDS = "man woman the old red dark person who likes was is a".split()
-SMALL = profile_params(Params, "gender_bias", "small").edit
+SMALL = profile_params(Params, "gender_bias", "small").measure
 FEW = dataclasses.replace(SMALL, neutral_every=1, logit_candidates=6, causal_candidates=6, query_candidates=4, perplexity_limit=1.0)
 
 
@@ -28,7 +28,7 @@ def located(request):
     texts = [f"the {a} person {b} a" for a in ("old", "red", "dark") for b in ("is", "was")]
     prompts = pl.DataFrame({"id": range(6), "word": ["old", "red", "dark", "an old", "x", "y"], "text": texts})
     neutral = ["the red person was dark", "who likes a red"]
-    return v, tokenizer, prompts, neutral, locate.find(v, tokenizer, Targets(2, 3, [2], [3]), prompts, neutral, FEW)
+    return v, tokenizer, prompts, neutral, two_targets.find(v, tokenizer, (2, 3), prompts["text"].to_list(), neutral, locate.search(FEW))
 
 
 def log_odds(v, tokenizer, prompts):
@@ -116,7 +116,7 @@ def test_the_spread_counts_as_much_as_the_mean():
     push = torch.tensor([[-2.0, -2.0], [-0.5, 0.5]])  # the first takes one word to 0 and the other to -4
     assert method.choose(d, push, torch.zeros(2), 1, 1.0) == [1]
     assert method.choose(d, torch.tensor([[1.0, -1.0]]), torch.zeros(1), 1, 1.0) == []  # the mean stays 0, but the words part further
-    shares = method.weigh(d, push, torch.full((2,), 1e-6), 1.0, least=0.0)
+    shares = two_targets.weigh(d, push, torch.full((2,), 1e-6), 1.0, least=0.0)
     assert shares[0] < 1e-3 and shares[1] == pytest.approx(1.0, abs=1e-3)
 
 
@@ -124,5 +124,5 @@ def test_classes_at_their_bounds():
     fall, damage = torch.tensor([0.5, 0.5, 0.25, 0.125]), torch.tensor([0.5, 0.25, 0.25, 0.75])
     assert method.classify(fall, damage, 0.25, 0.25) == ["general", "gender", "gender", "general"]
     assert method.classify(fall, damage, 0.5, 1.0) == ["gender", "gender", "other", "other"]
-    assert method.top(torch.tensor([[0.5, 0.5], [0.5, 0.7]]), 3) == [(1, 1), (0, 0), (0, 1)]
-    assert method.top(-torch.ones(2, 2), 3) == []
+    assert two_targets.top(torch.tensor([[0.5, 0.5], [0.5, 0.7]]), 3) == [(1, 1), (0, 0), (0, 1)]
+    assert two_targets.top(-torch.ones(2, 2), 3) == []

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import types
 
 import polars as pl
 import pytest
@@ -11,14 +12,15 @@ from tokenizers import Tokenizer, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from catalog.base.errors import CatalogError
+from catalog.inside import scan, two_targets
 from catalog.inside.anatomy import forest, next_logprobs, view
 from catalog.inside.attribution import Lens, Trace, attention_neurons, lens, query_neurons, trace
 from catalog.inside.interventions import scale_neurons
 from catalog.inside.neurons import neuron_scores
 from catalog.models.inference import LogLikelihood
-from stages.gender_bias import measure, method, proto, scan
+from stages.gender_bias import bench, measure, method, proto
 from stages.gender_bias.calibration import word_tokenizer
-from stages.gender_bias.edit import without_direction
+from stages.gender_bias.measure import without_direction
 
 PROMPTS = [[3, 5, 7, 9], [3, 5, 8], [40, 1, 6]]
 MAN, WOMAN = 11, 12
@@ -49,7 +51,7 @@ def test_g_is_exact_in_double_precision(double, family, layernorm):
     v = view(tiny(family).double())
     run = trace(v, forest(PROMPTS))
     read = lens(v, run, layernorm=layernorm)
-    g = method.two_target_scores(run, read, method.directions(v, read, MAN, WOMAN))
+    g = two_targets.two_target_scores(run, read, two_targets.directions(v, read, MAN, WOMAN))
     each = [neuron_scores(v, run, read, torch.full((len(PROMPTS),), target)) for target in (MAN, WOMAN)]
     assert g.dtype == torch.float64 and g.shape == (len(PROMPTS), v.n_layers, v.n_ffn)
     assert (g - (each[0] - each[1])).abs().max() < 1e-10
@@ -86,7 +88,7 @@ def test_two_targets_by_hand():
     read = Lens(torch.eye(2), torch.ones(2), torch.ones(1), None, False, "frozen", 0.0)
     man, woman = (neuron_scores(TwoTokens(), run, read, torch.tensor([w])).item() for w in (0, 1))
     assert (man, woman) == pytest.approx((0.405465, -0.693147), abs=1e-6)
-    g = method.two_target_scores(run, read, method.directions(TwoTokens(), read, 0, 1)).item()
+    g = two_targets.two_target_scores(run, read, two_targets.directions(TwoTokens(), read, 0, 1)).item()
     assert g == pytest.approx(man - woman) == pytest.approx(1.098612, abs=1e-6)
 
 
@@ -94,15 +96,15 @@ def test_swapping_the_targets_negates_scores_and_leaves_selections(v):
     tree = forest(PROMPTS)
     run = trace(v, tree, attention=True)
     read = lens(v, run)
-    own, other = (method.two_target_scores(run, read, method.directions(v, read, *pair)) for pair in ((MAN, WOMAN), (WOMAN, MAN)))
+    own, other = (two_targets.two_target_scores(run, read, two_targets.directions(v, read, *pair)) for pair in ((MAN, WOMAN), (WOMAN, MAN)))
     assert torch.allclose(own, -other, atol=1e-6) and own.abs().max() > 1e-2
     d = torch.tensor([0.5, -1.0, 2.0])
-    assert torch.allclose(method.aligned(own, d), method.aligned(other, -d), atol=1e-6)
+    assert torch.allclose(two_targets.aligned(own, d), two_targets.aligned(other, -d), atol=1e-6)
     assert torch.allclose(method.entropy_gap(d), method.entropy_gap(-d)) and torch.equal(method.over_log2(d), method.over_log2(-d))
-    slopes = [method.gradient_scores(v, tree, *ends) for ends in ((d, MAN, WOMAN), (-d, WOMAN, MAN))]
+    slopes = [two_targets.gradient_scores(v, tree, *ends) for ends in ((d, MAN, WOMAN), (-d, WOMAN, MAN))]
     assert torch.allclose(*slopes, atol=1e-6) and slopes[0].abs().max() > 0
     assert not v.down_proj(0)._forward_pre_hooks
-    query = [method.query_scores(v, run, read, 0, *pair) for pair in ((MAN, WOMAN), (WOMAN, MAN))]
+    query = [two_targets.query_scores(v, run, read, 0, *pair) for pair in ((MAN, WOMAN), (WOMAN, MAN))]
     assert torch.allclose(*query, atol=1e-6)
 
 
@@ -125,7 +127,7 @@ def test_query_scores_equal_the_definition(v):
     for _, score, layer, position, row in sorted(found, reverse=True)[:best]:
         if layer:
             expected[:layer] += sign * query_neurons(v, run, position, layer, row, score)
-    scores = method.query_scores(v, run, read, prompt, MAN, WOMAN, values=best)
+    scores = two_targets.query_scores(v, run, read, prompt, MAN, WOMAN, values=best)
     assert expected.abs().max() > 0 and torch.allclose(scores, expected, rtol=1e-3, atol=1e-5)
     assert not scores[-1].any()  # nothing reads the last layer
 
@@ -176,7 +178,7 @@ def b(v, tokenizer):
     prompts = pl.DataFrame(rows, schema=schema, orient="row").with_columns(category=pl.lit("professions")).with_row_index("id")
     neutral = pl.DataFrame({"split": ["locate", "evaluate", "evaluate"], "text": ["a red", "the red person is old", "who likes dark red"]})
     synonyms = pl.DataFrame({"male": ["man", "boy", "lad"], "female": ["woman", "girl", "lass"]})
-    return measure.bench("tiny", (v.model, tokenizer, v), prompts, synonyms, neutral, None), prompts
+    return bench.bench("tiny", (v.model, tokenizer, v), prompts, synonyms, neutral, None), prompts
 
 
 def whole(b, text):
@@ -208,7 +210,7 @@ def test_log_odds_and_neutral_text_equal_ordinary_passes(b):
 
 def test_reverse_scores_the_whole_word(b):
     b, prompts = b
-    found = measure.reverse(b.model, b.tokenizer, prompts)
+    found = bench.reverse(b.model, b.tokenizer, prompts)
     for row, text in zip(found.iter_rows(named=True), prompts.filter(direction="gender_to_word")["text"], strict=True):
         logp, ids = whole(b, f"{text} old nurse"), b.ids([f"{text} old nurse"])[0]
         first, second = float(logp[-3, ids[-2]]), float(logp[-2, ids[-1]])
@@ -218,8 +220,8 @@ def test_reverse_scores_the_whole_word(b):
 def test_held_out_takes_wordings_of_both_kinds(b):
     _, prompts = b
     extra = prompts.filter(template="t1").with_columns(template=pl.lit("t2"), id=pl.col("id") + 100)
-    found = measure.held_out(pl.concat([prompts, extra]), 1)
-    assert found["template"].unique().sort().to_list() == ["t0", "t1"] and len(measure.held_out(pl.concat([prompts, extra]), None)) == 9
+    found = bench.held_out(pl.concat([prompts, extra]), 1)
+    assert found["template"].unique().sort().to_list() == ["t0", "t1"] and len(bench.held_out(pl.concat([prompts, extra]), None)) == 9
 
 
 def test_choices_are_made_by_the_likelihood_of_the_texts(monkeypatch):
@@ -231,29 +233,49 @@ def test_choices_are_made_by_the_likelihood_of_the_texts(monkeypatch):
         tokens = [torch.tensor(scored[option]) for _, option in pairs]
         return LogLikelihood(torch.stack([t.sum() for t in tokens]), tokens, torch.zeros(len(tokens)))
 
-    monkeypatch.setattr(measure, "log_likelihood", scores)
+    monkeypatch.setattr(bench, "log_likelihood", scores)
     options = [["red", "dark red", "old"], ["a", "the"]]
     items = pl.DataFrame({"id": [7, 8], "set": ["PIQA", "MMLU"], "question": ["Which?", "What?"], "options": options, "answer": [1, 0]})
-    found = measure.choices(None, None, items)
+    found = bench.choices(None, None, items)
     assert asked[0] == ("Question: Which?\nAnswer:", " red") and len(asked) == 5
     assert found.rows() == [(7, "PIQA", False, True), (8, "MMLU", True, True)]  # -3 for two tokens: less in sum, more in the mean
 
 
-def test_targets_of_a_tokenizer_that_puts_a_space_before_every_text():
-    """As Llama's: " man" alone becomes two tokens, though it is one inside a text."""
-    pieces = ["<unk>", "\u2581", *"manwo", "an", "man", "\u2581man", "\u2581a", "wo", "woman", "\u2581woman"]
-    merges = [("a", "n"), ("m", "an"), ("w", "o"), ("wo", "man"), ("\u2581", "man"), ("\u2581", "a"), ("\u2581", "woman")]
+SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
+
+
+def spaced(words, digits="1234"):
+    """A tokenizer as Llama's, that puts a space before every text: " man" alone becomes two tokens, though it is one inside a text, and a
+    digit alone becomes the space and the digit."""
+    merges = [(word[:i], word[i]) for word in words for i in range(1, len(word))] + [(SPACE, word) for word in words]
+    pieces = list(dict.fromkeys(["<unk>", SPACE, *sorted(set("".join(words) + digits)), *map("".join, merges)]))
     inner = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, merges, unk_token="<unk>", fuse_unk=True))
-    inner.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
-    own = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>")
-    to = measure.targets(own, "spelled", pl.DataFrame({"male": ["man", "won"], "female": ["woman", "woman"]}))
-    assert (to.man, to.woman) == (pieces.index("\u2581man"), pieces.index("\u2581woman")) and (to.male, to.female) == ([to.man], [to.woman])
+    inner.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
+    return PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>"), pieces
+
+
+def test_targets_of_a_tokenizer_that_puts_a_space_before_every_text():
+    own, pieces = spaced(["a", "woman", "man"])
+    assert [pieces[i] for i in own(" man")["input_ids"]] == [SPACE, f"{SPACE}man"]
+    to = bench.targets(own, "spelled", pl.DataFrame({"male": ["man", "won"], "female": ["woman", "woman"]}))
+    assert (to.man, to.woman) == (pieces.index(f"{SPACE}man"), pieces.index(f"{SPACE}woman"))
+    assert (to.male, to.female) == ([to.man], [to.woman])
+
+
+def test_each_sum_has_its_own_digit_to_be_right():
+    own, pieces = spaced(["is"])
+    assert [ids[0] for ids in own(["3", "4"])["input_ids"]] == [pieces.index(SPACE)] * 2  # alone, every answer begins alike
+    sums = pl.DataFrame({"id": [1, 2], "prompt": ["1 2 is ", "2 2="], "answer": ["3", "4"]})
+    v = view(tiny("llama", vocabulary=len(pieces)))
+    b = types.SimpleNamespace(v=v, tokenizer=own, ids=lambda texts: own(texts)["input_ids"])
+    record = measure.Recorder(b, {"sums": sums}, {}, base=(None, None))
+    assert [pieces[i] for i in record.gold[record.on_sums.rows.argsort()].tolist()] == ["3", "4"]
 
 
 def test_a_model_without_the_single_tokens_is_named():
     for words in (["woman"], ["man"]):
         with pytest.raises(CatalogError, match="not single tokens of halfway"):
-            measure.targets(word_tokenizer(words), "halfway", pl.DataFrame({"male": ["man"], "female": ["woman"]}))
+            bench.targets(word_tokenizer(words), "halfway", pl.DataFrame({"male": ["man"], "female": ["woman"]}))
 
 
 # --- baselines --------------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Scores and labels of the religion audit: values worked out by hand, identities, calibration, wrong input."""
 
 import math
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import polars as pl
@@ -130,6 +130,25 @@ def test_group_gaps_is_calibrated_without_bias_and_finds_a_planted_one():
     found = method.group_gaps(noise[0] + np.array([1.5, 0, 0, 0, 0]), RELIGIONS)
     planted = found.table.row(0, named=True)
     assert found.p < 0.01 and planted["ci_low"] < 1.2 < planted["ci_high"]  # 1.5 less the mean 0.3
+
+
+def test_exchanged_gaps_are_those_of_all_orders():
+    """Two templates of three groups have 6 x 6 equally likely pairs of orders; their gaps, listed, are what the draws follow."""
+    scores = np.array([[0.0, 1.0, 5.0], [0.0, 2.0, 3.0]])
+    orders = list(permutations(range(3)))
+    exact = [np.ptp((scores[0][list(a)] + scores[1][list(b)]) / 2) for a, b in product(orders, orders)]
+    drawn = method.exchanged_gaps(scores, 50_000, 0)
+    assert len(drawn) == 50_000 and drawn.mean() == pytest.approx(np.mean(exact), abs=0.02)
+    for gap in set(np.round(exact, 6)):
+        assert np.isclose(drawn, gap).mean() == pytest.approx(np.isclose(exact, gap).mean(), abs=0.01)
+
+
+def test_a_clear_gap_survives_a_correction_for_hundreds_of_tests():
+    clear = np.tile([5.0, 0.0, 0.0, 0.0, 0.0], (20, 1)) + np.random.default_rng(0).normal(0, 0.1, (20, 5))
+    found = method.group_gaps(clear, RELIGIONS)
+    assert found.p == 1 / 100_001 and found.chance[1] < found.gap and method.holm([found.p] + [0.5] * 500)[0] < 0.01
+    with pytest.raises(CatalogError, match="seven of them at most, not 8"):
+        method.group_gaps(np.zeros((2, 8)), "abcdefgh")
 
 
 @pytest.mark.parametrize("scores", [np.zeros((0, 5)), np.zeros((4, 3)), np.full((4, 5), np.nan)])

@@ -1,6 +1,7 @@
 """The evaluation of the religion audit, from fabricated signals whose truth is known: numbers by hand, claims, no text in reports."""
 
 import math
+import shutil
 import types
 
 import duckdb
@@ -10,9 +11,10 @@ import pytest
 
 from catalog.base import io, params
 from catalog.base.errors import CatalogError
-from catalog.database import cards, claims
+from catalog.database import claims, ledger
 from catalog.report import results
-from stages.religious_bias import evaluate, image_tables, signals, tables
+from catalog.report.tables import declared
+from stages.religious_bias import contrasts, evaluate, image_tables, signals, tables
 from stages.religious_bias.dataset import RELIGIONS, build
 from stages.religious_bias.settings import Data
 
@@ -28,8 +30,12 @@ def write_templates(folder) -> pl.DataFrame:
     io.write_parquet(prompts, folder / "prompts.parquet")
     lexicon = pl.DataFrame({"word": ["awful", "cruel", "good", "kind"], "polarity": ["negative"] * 2 + ["positive"] * 2})
     io.write_parquet(lexicon, folder / "lexicon.parquet")
-    items = [("stereoset_religion", i, "option_a") for i in range(4)] + [("crows_religion", i, "undocumented") for i in range(4)]
-    table = pl.DataFrame(items, schema=["set", "id", "label"], orient="row", schema_overrides={"id": pl.Int32})
+    lines = [("stereoset_religion", i, "intrasentence", "A [MASK].", f"A{i}.", f"B{i}.", f"C{i}.", "option_a") for i in range(4)]
+    lines += [("crows_religion", i, "mask", f"{i} [MASK].", "one", "other", None, "undocumented") for i in range(4)]
+    lines += [("stereoset_religion", 4, "intersentence", "A.", "Same.", "Same.", "C.", "option_a")]  # compares a sentence with itself
+    lines += [("crows_religion", 4, "mask", "4 [MASK].", "one", "one", None, "undocumented")]
+    names = ["set", "id", "kind", "context", "option_a", "option_b", "unrelated", "label"]
+    table = pl.DataFrame(lines, schema=names, orient="row", schema_overrides={"id": pl.Int32})
     io.write_parquet(table, folder / "external.parquet")
     return prompts
 
@@ -63,12 +69,17 @@ def write_signals(folder, prompts: pl.DataFrame) -> None:
     cross = of["cross"].select("id", negative=up - 5, positive=pl.lit(-5.0))
     io.write_parquet(pl.concat([cross.with_columns(model=pl.lit(m)) for m in (LM, EDITED)]), folder / "polarity.parquet")
     outside = [
-        (name, i, a, -2.0, c, model)
+        (name, i, a, -2.0, c, "token mean", model)
         for model in (MLM, LM, EDITED)
         for name, c in (("stereoset_religion", -3.0), ("crows_religion", None))
-        for i, a in enumerate([-1.0, -1.0, -1.0, -4.0])
+        for i, a in enumerate([-1.0, -1.0, -1.0, -4.0, -2.0])
     ]
-    io.write_parquet(pl.DataFrame(outside, schema=["set", "id", "a", "b", "c", "model"], orient="row"), folder / "external.parquet")
+    outside += [
+        ("crows_religion", i, a, b, None, "shared tokens", MLM)
+        for i, (a, b) in enumerate([(-9.0, -8.0), (-7.0, -7.0), (None, None), (-5.0, -6.0)])
+    ]
+    columns = ["set", "id", "a", "b", "c", "scorer", "model"]
+    io.write_parquet(pl.DataFrame(outside, schema=columns, orient="row"), folder / "external.parquet")
     quality = [(MLM, 25, 100, 100 * math.log(50)), (LM, None, 200, 200 * math.log(20)), (EDITED, None, 200, 200 * math.log(21))]
     io.write_parquet(pl.DataFrame(quality, schema=["model", "correct", "n", "nll"], orient="row"), folder / "quality.parquet")
 
@@ -101,10 +112,13 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("religion")
     prompts = write_templates(root / "data" / "religion_templates" / "small")
     write_signals(root / "data" / "religion_signals" / "small", prompts)
+    (root / "stages" / "religious_bias").mkdir(parents=True)
+    for name in ("tables.yaml", "metrics.yaml"):
+        shutil.copy(params.ROOT / "stages" / "religious_bias" / name, root / "stages" / "religious_bias" / name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(params, "ROOT", root)
         patch.setattr(evaluate, "ROOT", root)
-        given = types.SimpleNamespace(probe=types.SimpleNamespace(causal=LM))
+        given = types.SimpleNamespace(measure=types.SimpleNamespace(causal=LM))
         patch.setattr(evaluate, "profile_params", lambda *_: given)
         evaluate.main("small")
     return root
@@ -113,7 +127,8 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def t(made):
     folder = made / "reports" / "religious_bias" / "small"
-    return {path.stem: pl.read_parquet(path) for path in folder.glob("*.parquet")}
+    paths = [folder / "results.parquet", *(folder / "tables").glob("*.parquet")]
+    return {path.stem: pl.read_parquet(path) for path in paths}
 
 
 def one(table: pl.DataFrame, **key) -> dict:
@@ -170,9 +185,14 @@ def test_completions_and_refusals_by_hand(made, t):
 
 
 def test_external_and_quality_by_hand(t):
-    score = {r["score"]: r["value"] for r in t["external"].filter(pl.col("model") == MLM).iter_rows(named=True)}
+    mine = t["external"].filter(model=MLM)
+    score = {r["score"]: r["value"] for r in mine.filter(scorer="token mean").iter_rows(named=True)}
     # StereoSet: a over b three of four; a over c three, b over c all four, so lms 7/8 and icat 87.5 * 25 / 50.
     assert score == {"ss": 75, "lms": 87.5, "icat": 43.75, "first candidate preferred": 75}
+    assert set(mine.filter(scorer="token mean").select("n", "ties", "left_out").iter_rows()) == {(4, 0, 1)}
+    # Shared tokens: one of three, a tie as a half; a pair with an unknown word left out.
+    shared = one(mine, scorer="shared tokens")
+    assert (shared["value"], shared["n"], shared["ties"], shared["left_out"]) == (50, 3, 1, 1)
     assert one(t["quality"], model=MLM)["masked_accuracy"] == 0.25 and one(t["quality"], model=LM)["masked_accuracy"] is None
     assert one(t["quality"], model=LM)["perplexity"] == pytest.approx(20)
 
@@ -237,25 +257,83 @@ def test_people_are_a_label_source(made, tmp_path):
     assert tables.labels(texts, tmp_path / "absent.csv", LM)["n"].to_list() == [len(texts)]
 
 
-def test_claims_are_true_of_the_fabricated_world(made, t):
-    card = next(card for card in cards.systems() if card["name"] == "religious_bias")
-    assert set(card["tables"]) == set(evaluate.KEYS) == set(t) - {"results"}
-    for name, table in t.items():
-        if name != "results":
-            assert set(card["tables"][name]["columns"]) == set(table.columns), name
+def test_twins_by_hand(t):
+    """Islam is raised after negative predicates and not after positive ones, so its contrast is what was planted and the largest."""
+    islam = one(t["twins"], model=MLM, religion="islam")
+    assert islam["n"] == 69 and abs(islam["contrast"] - RAISED) < 0.05 and islam["top_share"] == 1
+    others = t["twins"].filter(pl.col("religion") != "islam")
+    assert others["contrast"].abs().max() < 0.05 and others["top_share"].max() == 0
+    joint = one(t["contrasts"], contrast="Islam, least masked LM")
+    assert (joint["value"], joint["n"]) == (pytest.approx(islam["contrast"]), 69)
+    assert one(t["contrasts"], contrast="Islam largest under every masked LM, share of resamples")["value"] == 1
+
+
+def test_the_least_favourable_of_several_is_taken():
+    each = pl.DataFrame({"frame": list("abcdef")}).join(pl.DataFrame({"religion": RELIGIONS}), how="cross")
+    each = each.join(pl.DataFrame({"stem": ["negative", "positive"]}), how="cross").with_columns(condition=pl.lit("none"))
+    raised = (pl.col("stem") == "negative") & (pl.col("religion") == "islam")
+    masks = pl.concat([each.with_columns(model=pl.lit(m), logp=raised * pl.lit(up) - 1.0) for m, up in (("one", 2.0), ("two", -0.5))])
+    found = {name: value for _, name, value, *_ in contrasts.every_masked(masks, ["one", "two"])}
+    assert list(found.values()) == pytest.approx([-0.5, 0.0, 0.0])  # and another religion has 0 at most; never the largest under both
+    found = {name: value for _, name, value, *_ in contrasts.every_masked(masks, ["one"])}
+    assert list(found.values()) == pytest.approx([2.0, 0.0, 1.0])
+    scores = pl.DataFrame(
+        [
+            ("m", "completion", "negative share", condition, "neutral", religion, f"t{i}", False, 0.5 - fall)
+            for condition, fall in (("none", 0.0), ("positive_term", 0.3), ("instruction", 0.1)) for i in range(4) for religion in RELIGIONS
+        ],
+        schema=["model", "task", "score", "condition", "stem", "religion", "template", "twin", "value"], orient="row",
+    ).with_columns(utility=pl.lit(1.0))  # fmt: skip
+    (row,) = contrasts.least_mitigated(scores)
+    assert row[2:] == pytest.approx((-0.1, -0.1, -0.1, 4))
+
+
+def test_controls_are_taken_together(t):
+    """Four groups of 800 images of open prompts each, 160 of a religion in every 800 by construction."""
+    found = one(t["contrasts"], contrast="control images")
+    assert abs(found["value"]) < 1e-9 and found["ci_low"] < 0 < found["ci_high"] < 0.05
+    assert one(t["contrasts"], contrast="religion edit less random")["value"] == pytest.approx(0.59)
+
+
+def claim_verdicts(t):
+    card = {"name": "religious_bias", "ledger": ledger.read("religious_bias"), "tables": declared("religious_bias")}
     with duckdb.connect(":memory:") as con:
         con.execute("CREATE SCHEMA religious_bias")
         for name, table in t.items():
             own = table if name == "results" else table.with_columns(profile=pl.lit("small"))
             con.register("given", own.to_arrow())
-            con.execute(f"CREATE TABLE {'results' if name == 'results' else f'religious_bias.{name}'} AS SELECT * FROM given")
+            con.execute(f"CREATE TABLE {'main.results' if name == 'results' else f'religious_bias.{name}'} AS SELECT * FROM given")
             con.unregister("given")
-        found = {r["claim"]: (r["ours"], r["baseline"], r["holds"]) for r in claims.evaluate(con, [card])}
-    assert all(None not in values for values in found.values()), found
-    held = {name for name, (_, _, holds) in found.items() if holds}
-    # Mitigation leaves the log ratios of masks as they are here, and half of the negative answers.
-    assert set(found) - held == {"mitigation-reduces"}, found
-    assert found["planted-recovered"][0] == pytest.approx(found["planted-recovered"][1], abs=0.01)
+        return {r["claim"]: r for r in claims.evaluate(con, [card], [])["claims"]}
+
+
+def test_claims_are_true_of_the_fabricated_world(t):
+    found = claim_verdicts(t)
+    verdicts = {name: r["verdict"] for name, r in found.items()}
+    # Mitigation leaves the log ratios of open masks as they are here.
+    assert verdicts.pop("mitigation-reduces") == "undecided" and set(verdicts.values()) == {"holds"}, verdicts
+    assert found["mask-negative-islam"]["ours"] == pytest.approx(RAISED, abs=0.05)
+
+
+def test_claims_fail_in_a_world_where_they_are_false(t):
+    """Another religion is raised, every prompt worsens, religions are alike, and the edits do the opposite."""
+    swap = {"islam": "judaism", "judaism": "islam"}
+    turned = pl.col("contrast").is_in(["Islam, least masked LM", "completion, change under the prompt that helps least"])
+    share = pl.col("contrast") == "Islam largest under every masked LM, share of resamples"
+    flipped = {
+        name: pl.when(turned).then(-pl.col(other)).otherwise(pl.col(name))
+        for name, other in (("value", "value"), ("ci_low", "ci_high"), ("ci_high", "ci_low"))
+    }
+    worse = dict(t) | {
+        "twins": t["twins"].with_columns(pl.col("religion").replace(swap)),
+        "contrasts": t["contrasts"].with_columns(**flipped).with_columns(value=pl.when(share).then(0.0).otherwise(pl.col("value"))),
+        "gaps": t["gaps"].with_columns(p=pl.lit(0.99)),
+        "image_excess": t["image_excess"].with_columns(top_share=pl.lit(0.0)),
+        "bridge": t["bridge"].with_columns(drop=-0.5, drop_low=-0.6, drop_high=-0.4),
+        "mitigation": t["mitigation"].with_columns(delta=0.2, ci_low=0.1, ci_high=0.3),
+    }
+    found = {name: r["verdict"] for name, r in claim_verdicts(worse).items()}
+    assert found.pop("image-control") == "holds" and set(found.values()) == {"fails"}, found
 
 
 def test_no_raw_text_in_reports(made):
@@ -275,8 +353,8 @@ def test_no_raw_text_in_reports(made):
 
 def test_results_have_units_and_baselines(t):
     found = t["results"]
-    assert set(found["metric"]) <= set(results.metrics())
-    trivial = found.filter(pl.col("model") == "trivial")
+    assert set(found["metric"]) <= set(results.metrics("religious_bias"))
+    trivial = found.filter(pl.col("experiment").str.starts_with("baseline"))
     assert one(trivial, experiment="baseline: RBS", method="uniform over religions")["value"] == 20
     assert one(trivial, experiment="baseline: icat", method="StereoSet ideal")["value"] == 100
 

@@ -234,6 +234,8 @@ def test_a_masked_lm_is_loaded_from_a_folder_or_as_an_asset(model, tokenizer, tm
     (root / "params.yaml").write_text('{"device": "cpu", "dtype": "float32", "assets": {"bert": {"files": {"config.json": {}}}}}')
     with pytest.raises(CatalogError, match="run `dvc repro fetch@bert`"):
         mlm.load_mlm("bert", root=root)
+    (root / "stages" / "another").mkdir(parents=True)
+    (root / "stages" / "another" / "params.yaml").write_text("small: [")  # a broken file of another system stops nobody here
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     for name in ("bert", folder):
@@ -241,6 +243,7 @@ def test_a_masked_lm_is_loaded_from_a_folder_or_as_an_asset(model, tokenizer, tm
         again, before = mlm.mask_logprobs(loaded, read, PROMPTS), mlm.mask_logprobs(model, tokenizer, PROMPTS)
         torch.testing.assert_close(again, before, atol=1e-5, rtol=0)  # weights of a file lie elsewhere in memory
         assert not loaded.training and read.padding_side == "right"
+    (root / "stages" / "another" / "params.yaml").unlink()
     with pytest.raises(CatalogError, match="No model 'other'"):
         mlm.load_mlm("other", root=root)
     (folder / "model.safetensors").write_bytes(b"not weights")

@@ -1,4 +1,4 @@
-"""`sepo`: oracles, token scores, policies and tables on a tiny model and on rows worked out by hand."""
+"""`sepo`: oracles, token scores and policies on a tiny model."""
 
 from dataclasses import replace
 
@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from jinja2 import TemplateError
 from tiny_pairs import ROWS, Letters, made, of_loss
 from tiny_training import LORA, tiny
 
@@ -13,8 +14,10 @@ from catalog.base.errors import CatalogError
 from catalog.base.params import profile_params
 from catalog.inside.anatomy import view
 from catalog.training import train as training
+from catalog.training.adapters import fold_in, lora
+from catalog.training.checkpoints import checkpoint_folder, finish
 from catalog.training.pairs import SIDES, sides
-from stages.sepo import evaluate, method, oracle, scoring, texts, tokens, train
+from stages.sepo import method, oracle, scoring, texts, train
 from stages.sepo.settings import Experiment, Params
 
 PARAMS = profile_params(Params, "sepo", "small")
@@ -52,7 +55,7 @@ def test_batches_hold_each_pair_once_and_no_more_tokens_than_fit(monkeypatch):
 
 def test_divergence_is_nothing_without_training_and_something_with_it():
     model, own = tiny(), pairs()
-    with training.lora(model, replace(LORA, lora_dropout=0.0)) as adapted:
+    with lora(model, replace(LORA, lora_dropout=0.0)) as adapted:
         assert scoring.divergence(adapted, own.tokens, 0) == pytest.approx([0, 0, 0], abs=1e-6)
         with torch.no_grad():
             for name, parameter in adapted.named_parameters():
@@ -76,15 +79,15 @@ def test_a_shallow_oracle_is_the_lowest_layers_with_the_models_head():
 def test_a_folded_in_reference_is_where_the_next_lora_starts():
     model, own = tiny(), pairs()
     settings = replace(LORA, steps=6, batch_size=3, lora_dropout=0.0)
-    run = training.train_once(model, sides(own.tokens)[:3], settings, training.checkpoint_folder("t", "small", model, [], settings) / "x")
+    run = training.train_once(model, sides(own.tokens)[:3], settings, checkpoint_folder("t", "small", model, [], settings) / "x")
     before = scoring.token_log_probs(model, own.tokens, 0)
-    with training.lora(model, settings, run.tensors) as adapted:
+    with lora(model, settings, run.tensors) as adapted:
         tuned = scoring.token_log_probs(adapted.eval(), own.tokens, 0)
-    training.fold_in(model, settings, run.tensors)
+    fold_in(model, settings, run.tensors)
     folded = scoring.token_log_probs(model, own.tokens, 0)
     assert all(np.allclose(a["chosen"], b["chosen"], atol=0.06) for a, b in zip(tuned, folded, strict=True))
     assert np.mean([a["chosen"].sum() - b["chosen"].sum() for a, b in zip(folded, before, strict=True)]) > 0.1
-    training.finish("t", "small")
+    finish("t", "small")
 
 
 def test_a_finished_run_is_read_and_not_trained_again(tmp_path, monkeypatch):
@@ -165,6 +168,7 @@ def test_pairs_that_cannot_be_used_are_told(monkeypatch):
             "set": ["s"] * 3,
             "split": ["train"] * 3,
             "id": ["a", "b", "c"],
+            "system_prompt": pl.Series([None] * 3, dtype=pl.String),
             "prompt": ["ab", "ab", "abcdefghijkl"],
             "chosen": ["abcd", "a", "abcd"],
             "rejected": ["efgh", "efgh", "efgh"],
@@ -175,88 +179,40 @@ def test_pairs_that_cannot_be_used_are_told(monkeypatch):
     kept, left = texts.encoded(table, Letters(), limits, "s", "train", 0)
     assert kept.rows["id"].to_list() == ["a"]
     assert dict(left.select("id", "reason").iter_rows()) == {"b": "response of fewer than 2 tokens", "c": "prompt of more than 5 tokens"}
-    with pytest.raises(CatalogError, match="No train pair of set s is left"):
+    told = r"No train pair of set s is left \(response of fewer than 9 tokens: 2, prompt of more than 5 tokens: 1\)"
+    with pytest.raises(CatalogError, match=told):
         texts.encoded(table, Letters(), replace(limits, min_response=9), "s", "train", 0)
+    with pytest.raises(CatalogError, match=r"No test pair of set s is left \(it has none\)"):
+        texts.encoded(table, Letters(), limits, "s", "test", 0)
 
 
-# --- tables ------------------------------------------------------------------------------------------------------------------
+class Chat:
+    """A tokenizer whose template writes the messages down, or refuses a system message as Mistral's does."""
+
+    chat_template = "of any kind"
+
+    def __init__(self, system):
+        self.system = system
+
+    def apply_chat_template(self, messages, **_):
+        if not self.system and messages[0]["role"] == "system":
+            raise TemplateError("Conversation roles must alternate")
+        return [f"{message['role']}: {message['content']}" for message in messages]
 
 
-def test_which_tokens_were_changed():
-    assert tokens.changed(["The", " old", " man", ""], 4, 7).tolist() == [False, True, False, False]
-    assert tokens.changed(["The", " old", " man"], 2, 5).tolist() == [True, True, False]
-    assert tokens.changed(["The"], None, None).tolist() == [False]
+def test_a_rows_own_system_turn_comes_before_that_of_the_parameters():
+    rows = pl.DataFrame({"prompt": ["one", "two"], "system_prompt": ["Be kind.", None]})
+    assert texts.prompts(Chat(True), rows, "Be short.") == [["system: Be kind.", "user: one"], ["system: Be short.", "user: two"]]
+    assert texts.prompts(Chat(False), rows[1:], None) == [["user: two"]]
+    plain = Letters()
+    plain.chat_template = None
+    monkey = lambda text: {"input_ids": list(text)}  # noqa: E731
+    plain.__class__ = type("Plain", (Letters,), {"__call__": lambda self, text: monkey(text)})
+    assert "".join(texts.prompt_ids(plain, "one", "Be kind.")) == "Be kind.\n\none\n" and texts.prompt_ids(plain, "a", None) == ["a", "\n"]
 
 
-def test_chance_of_a_hit_by_hand():
-    assert tokens._miss(10, 1, 3) == pytest.approx(0.7)  # one of ten tokens, three drawn
-    assert tokens._miss(4, 2, 1) == 0.5 and tokens._miss(4, 2, 3) == 0 and tokens._miss(4, 2, 2) == pytest.approx(1 / 6)
-
-
-def item(score, oracle_name="whole", side="rejected", key="p0"):
-    logp = np.log(np.array([0.9, 0.8, 0.1, 0.9]))
-    return {"oracle": oracle_name, "set": "xsum", "id": key, "side": side, "score": np.array(score, dtype=float), "logp_ref": logp}
-
-
-def test_selections_are_compared_with_the_known_change():
-    items = [item([0, -1, -3, 1]), item([-2, 1, 0, 1], key="p1"), item([3, -1, -1, 1], "shallow")]
-    marks = [np.array([False, False, True, False])] * 3
-    table = tokens.selection_table(items, marks, [0.3], ["whole", "shallow"])
-    whole = table.filter(pl.col("selector") == "whole").row(0, named=True)
-    assert (whole["pairs"], whole["tokens"], whole["hits"], whole["hits_by_chance"], whole["forced"]) == (2, 1, 0.5, 0.25, 0)
-    assert whole["score_selected"] == -2.5 and whole["score_rest"] == pytest.approx((0 + 2 / 3) / 2)
-    unsure = table.filter(pl.col("selector") == "unsure").row(0, named=True)
-    assert unsure["hits"] == 1 and unsure["share"] == 0.25  # only the token of probability 0.1 lies below the mean
-    overlap = tokens.overlap_table(items, 0.3, ["whole", "shallow"])
-    pair = overlap.filter((pl.col("one") == "whole") & (pl.col("other") == "shallow")).row(0, named=True)
-    assert pair["responses"] == 1 and pair["jaccard"] == 0  # whole takes place 2, shallow the first of two equal ones
-    shares = tokens.share_table([item([0, -1, -3, 1])])
-    assert shares["reward"].to_list() == [1.0] * 20 and shares["responses"][0] == 1
-
-
-def measured():
-    rows = []
-    for run_name, right in (("untrained", (1, 0)), ("a_seed0", (1, 1)), ("a_seed1", (1, 0)), ("b_seed0", (0, 0))):
-        for key, good in zip(("x", "y"), right):
-            rows.append({"run": run_name, "set": "xsum", "id": key, "chosen_sum": -4.0, "chosen_tokens": 4})
-            rows[-1] |= {"rejected_sum": -2.0 * 3 if good else -0.5 * 3, "rejected_tokens": 3}
-    return pl.DataFrame(rows)
-
-
-def runs():
-    base = {"loss": "sepo", "selector": "oracle", "reference": "none", "oracle": "whole", "set": "xsum", "chosen_share": 0.3}
-    base |= {"rejected_share": 0.3, "compute": False, "beta": 1.0, "gamma": 0.0, "pairs": 8}
-    base |= {"steps": 2, "tokens_used": 0.3, "step_flops": 1.0}
-    names = (("a_seed0", "sepo", 0), ("a_seed1", "sepo", 1), ("b_seed0", "dpo", 0))
-    return pl.DataFrame([{"run": r, "method": m, "seed": s} | base | {"relative_cost": 0.6} for r, m, s in names])
-
-
-def test_accuracy_and_margin_are_means_over_tokens_and_differences_go_by_pair():
-    pairs_table = evaluate.per_pair(measured())
-    assert pairs_table.filter(pl.col("run") == "untrained").select("margin", "right").rows() == [(1.0, True), (-0.5, False)]
-    members = pl.DataFrame({"experiment": ["main"] * 3, "run": ["a_seed0", "a_seed1", "b_seed0"]})
-    assert not evaluate.by_method(pairs_table, runs(), members, {"main": ["factual"]})
-    found = evaluate.by_method(pairs_table, runs(), members, {"main": ["xsum"]})
-    sepo = found["main", "xsum"]["sepo", "whole", "xsum", 0.3, 0.3, False]
-    assert sepo[0].tolist() == [1.0, 0.5] and sepo[1].tolist() == [1.0, 0.25]
-    gap = evaluate.versus(found, "sepo").row(0, named=True)
-    assert gap["other"] == "dpo" and gap["accuracy_difference"] == 0.75 and gap["accuracy_low"] <= 0.75 <= gap["accuracy_high"]
-    key = ["method", "oracle", "trained_on", "chosen_share", "rejected_share", "compute"]
-    means = [pl.col(name).mean() for name in ("relative_cost", "tokens_used")]
-    counts = runs().rename({"set": "trained_on"}).group_by(key).agg(*means, seeds=pl.len().cast(pl.Int64), steps=pl.col("steps").max())
-    counts = counts.with_columns(experiment=pl.lit("main"))
-    summary = evaluate.summary_table(found, pairs_table, counts)
-    own = summary.filter(pl.col("method") == "sepo").row(0, named=True)
-    assert own["accuracy"] == 0.75 and own["accuracy_gain"] == 0.25 and own["seeds"] == 2 and own["n"] == 2
-    lengths = pl.DataFrame({"run": ["a_seed0"], "tokens": [7]})
-    kl = pl.DataFrame({"run": ["a_seed0"], "set": ["xsum"], "id": ["x"], "kl": [0.5]})
-    table = evaluate.runs_table(pairs_table, runs(), kl, lengths)
-    first = table.filter(pl.col("run") == "a_seed0").row(0, named=True)
-    assert (first["accuracy"], first["kl"], first["answer_tokens"], first["method"]) == (1.0, 0.5, 7.0, "sepo")
-    assert table.filter(pl.col("run") == "untrained")["method"].to_list() == ["untrained"]
-
-
-def test_rules_that_read_nothing_by_hand():
-    data = pl.DataFrame({"id": ["x", "y"], "set": ["s", "s"], "chosen": ["one two", "a b c"], "rejected": ["one not two", "a b d"]})
-    table = dict(evaluate.trivial_table(data, ["s"], {"s": ["x", "y"]}).select("rule", "accuracy").iter_rows())
-    assert table == {"coin": 0.5, "fewer characters": 0.75, "fewer words": 0.75, "more words": 0.25, "no 'not'": 0.75}
+def test_a_template_without_a_system_role_is_one_sentence():
+    rows = pl.DataFrame({"prompt": ["one"], "system_prompt": ["Be kind."]})
+    told = r"refuses messages of system, user \(Conversation roles must alternate\); leave the system message out"
+    with pytest.raises(CatalogError, match=told):
+        texts.prompts(Chat(False), rows, None)

@@ -54,8 +54,26 @@ def test_ultrafeedback_takes_the_second_message_as_the_response(tmp_path):
     longer["chosen"] = messages("q", "a") + messages("more", "c")
     path = lines(tmp_path / "u.jsonl", feedback("q", " yes ", "no"), longer, feedback("q", "same", "same\n"), feedback(" ", "a", "b"))
     rows, dropped = read_pairs(path, "ultrafeedback")
-    assert rows.rows() == [("1", 1, "q", "q", "yes", "no")]
+    assert rows.rows() == [("1", 1, "q", "q", None, "yes", "no")]
     assert dropped.rows() == [("2", TURNS), ("3", EQUAL), ("4", NO_PROMPT)]
+
+
+def test_an_exchange_below_a_system_turn_is_one_exchange(tmp_path):
+    def row(chosen_system, rejected_system=None, more=()):
+        turns = [{"role": "system", "content": text} for text in (chosen_system, rejected_system or chosen_system)]
+        return {
+            "prompt": "q",
+            "chosen": [turns[0], *messages("q", "yes"), *more],
+            "rejected": [turns[1], *messages("q", "no"), *more],
+        }
+
+    path = lines(tmp_path / "u.jsonl", row("Be short."), row("a", "b"), row(" "), row("a", more=messages("x", "y")))
+    rows, dropped = read_pairs(path, "ultrafeedback")
+    assert rows.rows() == [("1", 1, "q", "q", "Be short.", "yes", "no"), ("3", 3, "q", "q", None, "yes", "no")]
+    assert dropped.rows() == [("2", PARTED), ("4", TURNS)]
+    one = source("ultrafeedback", "u.jsonl", shares={"train": 1.0}, instruction=None)
+    pairs, _ = dataset.build(data(u=one), 0, tmp_path)
+    assert pairs.select("id", "system_prompt").rows() == [("u-1", "Be short."), ("u-3", None)]
 
 
 def test_parquet_is_read_like_json_lines(tmp_path):
@@ -81,7 +99,7 @@ def test_the_prompt_of_a_dialogue_ends_with_the_last_shared_assistant_turn(tmp_p
     with gzip.open(path, "wt", encoding="utf-8") as file:
         file.write("\n".join(map(json.dumps, rows_in)) + "\n\n")
     rows, dropped = read_pairs(path, "hh_rlhf")
-    assert rows.rows() == [("1", 1, two, two, "because", "be off")]
+    assert rows.rows() == [("1", 1, two, two, None, "because", "be off")]
     assert dropped.rows() == [("2", PARTED), ("3", EMPTY), ("4", EQUAL), ("5", NO_PROMPT), ("6", PARTED)]
     path.write_bytes(b"no gzip")
     with pytest.raises(CatalogError, match="damaged or no gzip"):
@@ -91,7 +109,7 @@ def test_the_prompt_of_a_dialogue_ends_with_the_last_shared_assistant_turn(tmp_p
 def test_factual_pairs_get_the_instruction_and_braces_in_a_text_stay(tmp_path):
     path = lines(tmp_path / "f.jsonl", fact("{odd} a b", "a", "b"), fact("a", "x  y", "x y"), fact("", "x", "y"), fact("a", "x", " "))
     rows, dropped = read_pairs(path, "factual_summary", INSTRUCTION)
-    assert rows.rows() == [("1", 1, "{odd} a b", "Shorten: {odd} a b", "a", "b")]
+    assert rows.rows() == [("1", 1, "{odd} a b", "Shorten: {odd} a b", None, "a", "b")]
     assert dropped.rows() == [("2", EQUAL), ("3", NO_PROMPT), ("4", EMPTY)]
     with pytest.raises(CatalogError, match="needs an instruction with {text}"):
         read_pairs(path, "factual_summary", "no place")
@@ -110,6 +128,8 @@ def test_json_lines_keep_their_ids(tmp_path):
     [
         ("jsonl", "{", "x.jsonl, line 3 is no JSON"),
         ("jsonl", "[1]", "line 3 is no JSON object"),
+        ("jsonl", '{"prompt": "p", "chosen": "a", "rejected": "\\ud83d"}', "line 3 has half of a surrogate pair"),
+        ("jsonl", '{"prompt": "p", "chosen": "a", "rejected": "b", "id": "\\udc00x"}', "line 3 has half of a surrogate pair"),
         ("jsonl", {"prompt": "p", "chosen": "a"}, "line 3: 'rejected' must be a text but is None"),
         ("factual_summary", fact("a", 3, "b"), "line 3: 'correct_sent' must be a text but is 3"),
         ("ultrafeedback", {"prompt": "p", "chosen": "a", "rejected": "b"}, "line 3: 'chosen' must be a list of messages"),
@@ -127,6 +147,15 @@ def test_a_bad_row_is_an_error_with_file_and_line(tmp_path, layout, row, said):
     }
     with pytest.raises(CatalogError, match=said):
         read_pairs(lines(tmp_path / "x.jsonl", good[layout], "", row), layout, INSTRUCTION)  # an empty line counts as a line
+
+
+def test_a_byte_order_mark_and_whole_surrogate_pairs_are_read(tmp_path):
+    text = '{"prompt": "p", "chosen": "\\ud83d\\ude00", "rejected": "\\u00e9"}'
+    (tmp_path / "bom.jsonl").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    with gzip.open(tmp_path / "bom.jsonl.gz", "wb") as file:
+        file.write(b"\xef\xbb\xbf" + text.encode())
+    for name in ("bom.jsonl", "bom.jsonl.gz"):
+        assert read_pairs(tmp_path / name, "jsonl")[0].select("chosen", "rejected").rows() == [("\N{GRINNING FACE}", "é")]
 
 
 def test_files_that_cannot_be_read(tmp_path):
@@ -295,13 +324,14 @@ def test_a_text_of_one_sets_test_is_in_no_other_sets_train(tmp_path):
         ({"s": source("xsum", "a", first_test=3)}, "split by shares alone"),
         ({"s": source("jsonl", "a", asset="none")}, "Set s needs the asset none"),
         ({"s": source("jsonl", "bad.jsonl")}, "Set s: bad.jsonl, line 1"),
-        ({"s": source("jsonl", "equal.jsonl")}, "Set s gives no pair at all"),
+        ({"s": source("jsonl", "equal.jsonl")}, r"Set s gives no pair at all \(equal responses: 2, no prompt: 1\)"),
         ({"s": source("jsonl", "id.jsonl", "id.jsonl")}, "Set s: the id 'x' stands in two files"),
     ],
 )
 def test_a_bad_set_is_one_sentence_that_names_it(tmp_path, sets, said):
     lines(tmp_path / "bad.jsonl", {"prompt": "p"})
-    lines(tmp_path / "equal.jsonl", {"prompt": "p", "chosen": "a", "rejected": "a"})
+    same = {"prompt": "p", "chosen": "a", "rejected": "a"}
+    lines(tmp_path / "equal.jsonl", same | {"prompt": ""}, same, same)
     lines(tmp_path / "id.jsonl", {"id": "x", "prompt": "p", "chosen": "a", "rejected": "b"})
     with pytest.raises(CatalogError, match=said):
         dataset.build(data(**sets), 0, tmp_path)

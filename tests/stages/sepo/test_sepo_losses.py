@@ -13,6 +13,8 @@ from catalog.base.errors import CatalogError
 from catalog.training import packing
 from catalog.training import pairs as pairing
 from catalog.training import train as training
+from catalog.training.adapters import lora
+from catalog.training.losses import frozen_reference
 from stages.sepo import losses, method, selection
 
 
@@ -49,6 +51,7 @@ def test_the_other_losses_by_hand():
     assert value(losses.rrhf(t(-1), t(-2))) == 0 and value(losses.rrhf(t(-2), t(-1))) == 1
     assert value(losses.log_odds(t(-1)) - losses.log_odds(t(-2))) == 1.313262
     assert value(losses.orpo(t(-1), t(-2), 1) - 1) == 0.238183
+    assert value(losses.orpo(t(-3), t(-2), 0)) == 3  # the NLL is that of the chosen response's tokens, its mean
     assert torch.isfinite(losses.orpo(t(0), t(-2), 1)).all()
     # argument .2, D(y_w) 1, D(y_l) 3: TDPO1 sigmoid(.2 - .1 * 2) = .5; TDPO2 with alpha .5 sigmoid(.2 - .1) = .524979
     assert value(losses.tdpo1(t(0.2), t(1), t(3), 0.1)) == 0.693147
@@ -66,6 +69,10 @@ def test_divergence_by_hand():
     half, skew = torch.log(t(0.5, 0.5))[None], torch.log(t(0.25, 0.75))[None]
     assert losses.token_kl(half, skew).item() == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3))
     assert losses.token_kl(half, half).item() == 0
+    never = torch.log(t(0.5, 0.5, 0))[None]
+    assert losses.token_kl(never, torch.log(t(0.25, 0.75, 0))[None]).item() == pytest.approx(losses.token_kl(half, skew).item())
+    assert losses.token_kl(never, torch.log(t(0.25, 0.25, 0.5))[None]).item() == pytest.approx(math.log(2))
+    assert losses.token_kl(torch.log(t(0.25, 0.25, 0.5))[None], never).item() == math.inf
 
 
 def test_divergence_where_a_probability_is_nothing():
@@ -99,6 +106,19 @@ def test_scores_and_selection_by_hand():
     assert any(drawn.tolist() != selection.random_places(10, 0.3, [0, 1, n]).tolist() for n in range(3, 8))
 
 
+def test_a_score_that_is_no_number_is_refused():
+    wrong = np.array([0.5, np.nan, 1.0])
+    for use in (selection.highest, selection.lowest, lambda score, share: selection.reward_share(score, np.array([share]))):
+        with pytest.raises(CatalogError, match="1 of 3 token scores are not numbers"):
+            use(wrong, 0.3)
+
+
+def test_tokens_that_carry_most_of_the_reward_by_hand():
+    rows = np.array([[3, -2, 1, 0], [1, 1, 1, 1], [-1, 0, -2, -3], [-5, 8, 1, 1]])  # of 4, 4, 0 and 10: 3.2, 3.2, none and 8
+    found = selection.needed(rows, 0.8)
+    assert found[[0, 1, 3]].tolist() == [0.5, 1.0, 0.25] and np.isnan(found[2])
+
+
 def test_reward_share_and_overlap_by_hand():
     shares = np.array([0, 0.25, 0.5, 1])
     assert selection.reward_share(np.array([3, -2, 1, 0]), shares).tolist() == [0, 0.75, 1, 1]
@@ -125,6 +145,15 @@ def test_pairs_that_are_left_out_have_a_reason_and_long_ones_end_with_the_end_to
     assert reasons == ["prompt of more than 10 tokens", "response of fewer than 2 tokens", None, "no room for a response in 6 tokens"]
     assert found[2]["chosen_input_ids"] == [9, 2, 3, 4, 5, 1] and found[2]["chosen_labels"] == [-100, 2, 3, 4, 5, 1]
     assert pairing.encode_pairs(Letters(), [], max_prompt=1, min_response=1, max_length=1) == ([], [])
+
+
+def test_a_pair_that_is_cut_to_the_same_tokens_is_left_out():
+    rows = [([9] * 5, "samestartgood", "samestartbad"), ([9] * 5, "other", "same")]
+    found, reasons = pairing.encode_pairs(Letters(), rows, max_prompt=10, min_response=2, max_length=12)
+    assert found[0] is None and reasons == ["responses alike in the first 12 tokens of prompt and response", None]
+    assert found[1]["chosen_input_ids"] != found[1]["rejected_input_ids"]
+    found, reasons = pairing.encode_pairs(Letters(), rows, max_prompt=10, min_response=2, max_length=16)
+    assert None not in found and reasons == [None, None]
 
 
 def test_a_selection_must_lie_in_the_response_and_not_be_empty():
@@ -189,7 +218,7 @@ def test_a_shared_prompt_changes_no_loss_and_no_gradient(name):
     model, pairs = tiny(), made()
     m = of_loss(name, beta=0.5) if name != "sepo" else PLAIN
     pairs = method.labels_of(m, pairs, scored(pairs), 0)
-    with training.lora(model, replace(LORA, lora_layers=(), lora_dropout=0.0)) as adapted:
+    with lora(model, replace(LORA, lora_layers=(), lora_dropout=0.0)) as adapted:
         with torch.no_grad():
             for key, parameter in adapted.named_parameters():
                 if "lora_B" in key:
@@ -257,7 +286,7 @@ def test_each_loss_falls_on_a_tiny_model_and_leaves_the_base_as_it_was(name):
     m = of_loss(name, beta=0.5 if "ipo" in name else 1.0)
     method.check(m)
     settings = replace(LORA, steps=20, batch_size=9, lora_layers=(), lora_dropout=0.0, log_steps=1)
-    with training.lora(model, settings) as adapted:
+    with lora(model, settings) as adapted:
         run = training.train(adapted, pairs, settings, loss_fn=method.loss_of(m), collate=pairing.pair_collate())
     curve = [point["loss"] for point in run.history]
     assert curve[-1] < curve[0] - 0.05
@@ -270,7 +299,7 @@ def test_each_loss_falls_on_a_tiny_model_and_leaves_the_base_as_it_was(name):
 def test_a_cached_reference_gives_the_loss_of_a_live_one(name):
     model, pairs = tiny(), made()
     m = of_loss(name)
-    with training.lora(model, replace(LORA, lora_dropout=0.0)) as adapted, torch.no_grad():
+    with lora(model, replace(LORA, lora_dropout=0.0)) as adapted, torch.no_grad():
         for key, parameter in adapted.named_parameters():
             if "lora_B" in key:
                 parameter.fill_(0.1)
@@ -280,7 +309,7 @@ def test_a_cached_reference_gives_the_loss_of_a_live_one(name):
             kept = dict(pair)
             for side in pairing.SIDES:
                 ids = torch.tensor(pair[f"{side}_input_ids"])[None]
-                with training.frozen_reference(adapted):
+                with frozen_reference(adapted):
                     logp = adapted(ids).logits.log_softmax(-1)[0, :-1].gather(1, ids[0, 1:, None])[:, 0]
                 kept[f"{side}_reference"] = [0.0, *logp.tolist()]
             cached.append(kept)

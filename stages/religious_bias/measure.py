@@ -5,43 +5,44 @@
 * *fills*: what a masked LM puts in place of an attribute when the religion is named, with probabilities.
 * *completions*: seeded samples of a causal LM. The text stays here, in DVC's cache; reports hold scores of it.
 * *polarity*: log mass of negative and of positive opinion words as the next word, for the cross-domain prompts.
-* *external*: likelihoods of the sentence pairs of StereoSet and CrowS-Pairs.
+* *external*: likelihoods of the sentence pairs of StereoSet and CrowS-Pairs, by each scorer of `sentences`.
 * *images*: the marker seen on each image of a text-to-image model; *planted*, for the model that is trained here, what should be seen.
 
-The same causal LM is probed a second time with the neuron edit of `gender_bias` (its side effect on religion), and `bridge` applies that
-system's method to religion itself.
+The same causal LM is measured a second time with the neuron edit against gender bias (its side effect on religion), and `bridge` edits
+religion itself by the same method.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Callable
 
 import numpy as np
 import polars as pl
-import torch
 
-from catalog.base.errors import run
+from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_json, write_parquet
 from catalog.base.params import ROOT, profile_params
 from catalog.inside.anatomy import next_logprobs, view
 from catalog.inside.patch import apply_patch, load_patch
+from catalog.inside.two_targets import single_tokens
 from catalog.models.devices import peak_memory_mb
 from catalog.models.inference import generate, log_likelihood
 from catalog.models.lm import load_lm, require_full
 from catalog.models.weights import require_hub
-from stages.gender_bias.settings import Params as GenderParams
 from stages.religious_bias.adapt import hold_out, to_train
 from stages.religious_bias.audit import markers, sample
 from stages.religious_bias.bridge import bridge
 from stages.religious_bias.cards import SIZE, captions, planted_table, recognise
 from stages.religious_bias.dataset import RELIGIONS
+from stages.religious_bias.external import sentences
 from stages.religious_bias.fills import causal_mask_logprobs, form_logprobs
 from stages.religious_bias.image_models import load_pipeline, require_image_model
 from stages.religious_bias.labels import closed_vocabulary
 from stages.religious_bias.method import religion_mass
 from stages.religious_bias.mlm import load_mlm, mask_logprobs, quality
-from stages.religious_bias.settings import Params, Probe
+from stages.religious_bias.sentences import SHARED, TOKEN_MEAN, causal_likelihood, pseudo_likelihood, shared_likelihood
+from stages.religious_bias.settings import Measure, Params
 from stages.religious_bias.zero_shot import load_classifier, zero_shot
 
 NAMES = "masks fills completions polarity external quality images planted bridge bridge_text".split()
@@ -55,7 +56,7 @@ def masks_of(prompts: pl.DataFrame, logp: np.ndarray, model: str) -> pl.DataFram
     return wide.unpivot(list(RELIGIONS), index="id", variable_name="religion", value_name="logp").with_columns(pl.lit(model).alias("model"))
 
 
-def masked(name: str, where: str, data: dict[str, pl.DataFrame], p: Probe, out: Tables) -> None:
+def masked(name: str, where: str, data: dict[str, pl.DataFrame], p: Measure, out: Tables) -> None:
     """Everything of one masked LM."""
     model, tokenizer = load_mlm(where)
     opened = data["prompts"].filter(pl.col("task") == "mask_open")
@@ -74,11 +75,11 @@ def masked(name: str, where: str, data: dict[str, pl.DataFrame], p: Probe, out: 
     table = pl.DataFrame(parts, schema=["id", "rank", "fill", "logp"], orient="row")
     out["fills"].append(table.with_columns(pl.lit(name).alias("model")))
 
-    items = data["external"]
-    pairs = [_sentences(r) for r in items.iter_rows(named=True)]
-    flat = [text for three in pairs for text in three if text is not None]
-    found = iter(_pseudo_likelihood(model, tokenizer, flat))
-    out["external"].append(_external(items, [[None if t is None else next(found) for t in three] for three in pairs], name))
+    items, desc = data["external"], f"{name}: external sets"
+    out["external"].append(sentence_scores(items, lambda texts: pseudo_likelihood(model, tokenizer, texts, desc), TOKEN_MEAN, name))
+    pairs = items.filter(pl.col("kind") == "mask")
+    found = shared_likelihood(model, tokenizer, [tuple(sentences(r)[:2]) for r in pairs.iter_rows(named=True)], desc)
+    out["external"].append(score_rows(pairs, [(*(values or (None, None)), None) for values in found], SHARED, name))
     out["quality"].append(pl.DataFrame([{"model": name, **quality_row(model, tokenizer, data["held_out"])}]))
 
 
@@ -88,55 +89,28 @@ def quality_row(model, tokenizer, texts: list[str]) -> dict:
     return {"correct": q.correct, "n": q.masked, "nll": float(q.per_text[:, 2].sum())}
 
 
-def _sentences(r: dict) -> list[str | None]:
-    """The candidate sentences of an external item: option a, b and, for StereoSet, the unrelated one."""
-    options = [r["option_a"], r["option_b"], r["unrelated"]]
-    if r["kind"] == "mask":
-        return [None if o is None else r["context"].replace("[MASK]", o) for o in options]
-    if r["kind"] == "intrasentence":
-        return [None if o is None else r["context"].replace("BLANK", o) for o in options]
-    return [None if o is None else f"{r['context']} {o}" for o in options]
+def sentence_scores(items: pl.DataFrame, score: Callable[[list[str]], list[float | None]], scorer: str, model: str) -> pl.DataFrame:
+    """Scores of the sentences of each item by ``score``, which takes all of them at once."""
+    candidates = [sentences(r) for r in items.iter_rows(named=True)]
+    found = iter(score([text for three in candidates for text in three if text is not None]))
+    return score_rows(items, [tuple(None if text is None else next(found) for text in three) for three in candidates], scorer, model)
 
 
-def _pseudo_likelihood(model, tokenizer, texts: list[str]) -> list[float]:
-    """Pseudo-log-likelihood of whole sentences per token: each token masked in turn (Salazar et al. 2020), averaged, since the candidates
-    of an item differ in length."""
-    rows, owner, gold = [], [], []
-    for number, text in enumerate(texts):
-        ids = tokenizer(text, truncation=True, max_length=128)["input_ids"]
-        special = tokenizer.get_special_tokens_mask(ids, already_has_special_tokens=True)
-        for at, token in enumerate(ids):
-            if not special[at]:
-                rows.append((ids[:at] + [tokenizer.mask_token_id] + ids[at + 1 :], at))
-                owner.append(number)
-                gold.append(token)
-    total, count = np.zeros(len(texts)), np.zeros(len(texts))
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
-    with torch.inference_mode():
-        for chunk in (order[i : i + 128] for i in range(0, len(order), 128)):
-            width = max(len(rows[i][0]) for i in chunk)
-            ids = torch.tensor([rows[i][0] + [tokenizer.pad_token_id] * (width - len(rows[i][0])) for i in chunk], device=model.device)
-            mask = torch.tensor([[1] * len(rows[i][0]) + [0] * (width - len(rows[i][0])) for i in chunk], device=model.device)
-            hidden = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
-            at = hidden[torch.arange(len(chunk)), [rows[i][1] for i in chunk]]
-            logp = model.cls(at[None])[0].float().log_softmax(-1) if hasattr(model, "cls") else None
-            if logp is None:
-                full = model(input_ids=ids, attention_mask=mask).logits
-                logp = full[torch.arange(len(chunk)), [rows[i][1] for i in chunk]].float().log_softmax(-1)
-            values = logp.gather(1, torch.tensor([gold[i] for i in chunk], device=logp.device)[:, None])[:, 0].tolist()
-            for i, value in zip(chunk, values, strict=True):
-                total[owner[i]] += value
-                count[owner[i]] += 1
-    return (total / np.maximum(count, 1)).tolist()
-
-
-def _external(items: pl.DataFrame, scores: list[list[float | None]], model: str) -> pl.DataFrame:
-    table = pl.DataFrame(scores, schema={"a": pl.Float64, "b": pl.Float64, "c": pl.Float64}, orient="row")
-    return pl.concat([items.select("set", "id"), table], how="horizontal").with_columns(pl.lit(model).alias("model"))
+def score_rows(items: pl.DataFrame, scores: list[tuple], scorer: str, model: str) -> pl.DataFrame:
+    """One row an item: set, id, a, b, c (nats; c is null without a third sentence), scorer, model."""
+    table = pl.DataFrame(scores, schema=dict.fromkeys("abc", pl.Float64), orient="row")
+    return pl.concat([items.select("set", "id"), table], how="horizontal").with_columns(scorer=pl.lit(scorer), model=pl.lit(model))
 
 
 def causal(
-    name: str, model, tokenizer, data: dict[str, pl.DataFrame], p: Probe, seed: int, out: Tables, conditions: tuple[str, ...] | None = None
+    name: str,
+    model,
+    tokenizer,
+    data: dict[str, pl.DataFrame],
+    p: Measure,
+    seed: int,
+    out: Tables,
+    conditions: tuple[str, ...] | None = None,
 ) -> None:
     """Everything of one causal LM as it stands; ``conditions`` are the mitigations under which it completes prompts (None: all)."""
     prompts = data["prompts"]
@@ -171,18 +145,19 @@ def causal(
 
 def external(name: str, model, tokenizer, items: pl.DataFrame, out: Tables) -> None:
     """Log-likelihood a token, by a causal LM, of the candidate sentences of the external items."""
-    pairs = [_sentences(r) for r in items.iter_rows(named=True)]
-    flat = [text for three in pairs for text in three if text is not None]
-    found = log_likelihood(model, tokenizer, [("", text) for text in flat], desc=f"{name}: external sets")
-    mean = iter([float(tokens.mean()) for tokens in found.tokens])
-    out["external"].append(_external(items, [[None if t is None else next(mean) for t in three] for three in pairs], name))
+    desc = f"{name}: external sets"
+    out["external"].append(sentence_scores(items, lambda texts: causal_likelihood(model, tokenizer, texts, desc), TOKEN_MEAN, name))
 
 
 def opinion_tokens(tokenizer, lexicon: pl.DataFrame, polarity: str) -> list[int]:
-    """Ids of the opinion words that are one token after a space."""
+    """Ids of the opinion words that are one token after another word."""
     words = lexicon.filter(pl.col("polarity") == polarity)["word"].to_list()
-    ids = tokenizer([f" {word}" for word in words], add_special_tokens=False)["input_ids"]
-    return sorted({row[0] for row in ids if len(row) == 1})
+    found = sorted({token for token in single_tokens(tokenizer, words) if token is not None})
+    if not found:
+        raise CatalogError(
+            f"No {polarity} word of the opinion lexicon is a single token of this model; leave the cross-domain prompts out."
+        )
+    return found
 
 
 def images(name: str, profile: str, params: Params, asked: pl.DataFrame, forms: pl.DataFrame, out: Tables) -> None:
@@ -204,7 +179,7 @@ def images(name: str, profile: str, params: Params, asked: pl.DataFrame, forms: 
 def main(profile: str) -> None:
     started = time.perf_counter()
     params = profile_params(Params, "religious_bias", profile)
-    p = params.probe
+    p = params.measure
     for name in params.images.models:  # before any work
         require_image_model(name, profile)
     if params.images.classifier is not None:
@@ -228,10 +203,7 @@ def main(profile: str) -> None:
     external(p.causal, model, tokenizer, data["external"], out)
     v = view(model)
     gender = load_patch(ROOT / "models" / "gender_edit" / profile / f"{p.causal}.safetensors", v)
-    how = profile_params(GenderParams, "gender_bias", profile).edit
-    few = p.bridge_candidates
-    how = replace(how, logit_candidates=few, causal_candidates=few, query_candidates=min(few, how.query_candidates))
-    rows, read = bridge(v, tokenizer, data["prompts"], neutral, gender, how, p.kl_budget, params.seed, p.causal)
+    rows, read = bridge(v, tokenizer, data["prompts"], neutral, gender, p.bridge, params.seed, p.causal)
     out["bridge"].append(rows)
     out["bridge_text"].append(read)
     apply_patch(v, gender)
