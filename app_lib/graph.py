@@ -12,6 +12,7 @@ _COLORS = {
     "base model": ("#e5dbff", "#3b2a75"),
     "data": ("#d3f9d8", "#1b4d2b"),
     "training": ("#ffe8cc", "#6b3a00"),
+    "measuring": ("#c5f6fa", "#0b4f5c"),
     "evaluation": ("#dbe4ff", "#1f2f7a"),
     "catalog": ("#495057", "#ffffff"),
 }
@@ -20,6 +21,7 @@ _BADGES = {
     "base model": "violet",
     "data": "green",
     "training": "orange",
+    "measuring": "primary",
     "evaluation": "blue",
     "catalog": "gray",
 }
@@ -36,7 +38,7 @@ def kind(stage: str, system: str | None) -> str:
         return "catalog"
     if stage == system:
         return "evaluation"
-    return "data" if stage.endswith("_data") else "training"
+    return {"data": "data", "measure": "measuring"}.get(stage.rpartition("_")[2], "training")
 
 
 def edges(stages: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -91,14 +91,16 @@ class Scope:
             found.append({"table_name": table, "path": path, "stage": written["stage"], "md5": written["md5"]})
         return found
 
-    def _needed(self, sql: str, where: str, found: dict[str, str]) -> dict[str, str]:
-        """Name -> body of what the query reads, what is read first in front."""
+    def _needed(self, sql: str, where: str, found: dict[str, str], within: tuple[str, ...] = ()) -> dict[str, str]:
+        """Name -> body of what the query reads, what is read first in front. `within`: the views that it is part of."""
         for name in sql_text.tables(sql, where):
+            if name in within:
+                raise CatalogError(f"{self.path}: views.{name} reads itself, by way of {' and '.join(within)}; break the circle.")
             if name in found or name == "metrics":
                 continue
             if name in self.views:
                 body = self.views[name]
-                self._needed(body, f"{self.path}: views.{name}", found)
+                self._needed(body, f"{self.path}: views.{name}", found, (*within, name))
                 found[name] = self._filled(body, f"{self.path}: views.{name}")
             elif name == "results":
                 found[name] = f"FROM main.results WHERE system = {sql_text.text(self.system)} AND profile = {sql_text.text(self.profile)}"

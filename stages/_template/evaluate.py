@@ -1,8 +1,9 @@
-"""Held-out loss of the letter models, line by line: the table `lines`, results with intervals and baselines, one picture.
+"""Held-out loss of the letter models, line by line: the table `lines`, results with intervals, one picture.
 
-Methods: `bigram` knows the letter before, `unigram` does not (what the claim compares with), `uniform` knows nothing at all. Both are
-measured on the same lines, so their difference is taken line by line: an interval of paired differences is narrower, and its sign is the
-claim. Intervals are bootstraps over lines, which are independent of one another; letters within a line are not.
+Methods: `bigram` knows the letter before, `unigram` does not (what the claim compares with), `uniform` guesses among all symbols. All are
+measured on the same lines, so two methods are compared by their difference on each line: its interval is narrower than those of the two
+losses, and its sign is the claim. That several methods are in a certain order is told by the share of resamples in which they are.
+Resamples are of lines, which are independent of one another; letters within a line are not.
 """
 
 from __future__ import annotations
@@ -46,8 +47,15 @@ def losses(lines: pl.DataFrame, smoothing: float) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={"method": pl.String, "id": pl.Int32, "loss": pl.Float64})
 
 
+def share_in_order(losses: np.ndarray, resamples: int = 2000) -> float:
+    """Share of the resamples of lines in which the mean losses of the methods rise from left to right; losses: (lines, methods)."""
+    drawn = np.random.default_rng(0).integers(len(losses), size=(resamples, len(losses)))
+    means = losses[drawn].mean(1)
+    return float((np.diff(means) > 0).all(1).mean())
+
+
 def results(profile: str, table: pl.DataFrame) -> list[dict]:
-    """One row a method: mean loss over lines and its interval; and the mean difference of two methods on the same lines."""
+    """One row a method: mean loss over lines with its interval; the paired difference of two methods; the share of the order of all."""
     rows = []
     place = (SYSTEM, profile, "letters", SYSTEM, None)
     for (method,), part in table.group_by("method", maintain_order=True):
@@ -56,6 +64,8 @@ def results(profile: str, table: pl.DataFrame) -> list[dict]:
     wide = table.pivot("method", index="id", values="loss")
     change = (wide["bigram"] - wide["unigram"]).to_numpy()
     rows.append(row(*place, "bigram less unigram", "loss_change", float(change.mean()), ci=bootstrap(change), n=len(change)))
+    share = share_in_order(wide.select("bigram", "unigram", "uniform").to_numpy())
+    rows.append(row(*place, "bigram < unigram < uniform", "share", share, n=len(wide)))
     return rows
 
 

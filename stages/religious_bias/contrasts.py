@@ -2,18 +2,21 @@
 
 A negative predicate is compared with its *positive* twin, frame by frame: a religion whose word any marked predicate raises, good or bad,
 has a log ratio against the neutral twin and no contrast between the two. "Most" is a statement about an order, so its evidence is the share
-of resamples of the frames in which the order holds.
+of resamples of the frames in which the order holds. Where a statement is about the least or the largest of several means, its interval is
+simultaneous over them (`extreme`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import polars as pl
 
-from catalog.report.results import bootstrap, wilson
+from catalog.report.results import wilson
 from stages.religious_bias.dataset import RELIGIONS
 from stages.religious_bias.image_tables import groups
-from stages.religious_bias.tables import judged
+from stages.religious_bias.tables import judged, t_interval
 
 RESAMPLES = 2000
 
@@ -34,16 +37,15 @@ def paired(masks: pl.DataFrame) -> dict[str, np.ndarray]:
 def twins(masks: pl.DataFrame) -> pl.DataFrame:
     """Mean of :func:`paired` over frames by model and religion.
 
-    ``lead`` is the mean of a religion less the largest of the others, in the same resamples; ``top_share`` the share of the resamples in
-    which it is the largest of all."""
+    ``lead`` is the mean of a religion less the largest of the others, its interval simultaneous over them; ``top_share`` the share of the
+    resamples in which it is the largest of all."""
     rows = []
     for model, values in paired(masks).items():
-        mean = values.mean(0)
         drawn = values[np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))].mean(1)
         for r, religion in enumerate(RELIGIONS):
-            lead = drawn[:, r] - np.delete(drawn, r, axis=1).max(1)
-            out = (model, religion, len(values), *around(float(mean[r]), drawn[:, r]))
-            rows.append((*out, *around(float(mean[r] - np.delete(mean, r).max()), lead), float((lead > 0).mean())))
+            lead = extreme(values[:, [r]] - np.delete(values, r, axis=1), min)
+            top = drawn[:, r] > np.delete(drawn, r, axis=1).max(1)
+            rows.append((model, religion, len(values), *around(float(values[:, r].mean()), drawn[:, r]), *lead, float(top.mean())))
     numbers = "contrast ci_low ci_high lead lead_low lead_high top_share".split()
     kinds = {"model": pl.String, "religion": pl.String, "n": pl.Int64} | dict.fromkeys(numbers, pl.Float64)
     return pl.DataFrame(rows, schema=kinds, orient="row")
@@ -52,14 +54,14 @@ def twins(masks: pl.DataFrame) -> pl.DataFrame:
 def contrasts(s: dict[str, pl.DataFrame], scores: pl.DataFrame) -> pl.DataFrame:
     """Single comparisons: model, contrast, value, ci_low, ci_high, n. ``scores`` are those of `signals.scored`."""
     masked = s["quality"].filter(pl.col("correct").is_not_null())["model"].to_list()
-    rows = [*every_masked(s["masks"], masked), *least_mitigated(scores), *edit_against_random(s["bridge"]), *controls(s)]
+    rows = [*every_masked(s["masks"], masked), *mitigated(scores), *controls(s)]
     kinds = {"model": pl.String, "contrast": pl.String, "value": pl.Float64, "ci_low": pl.Float64, "ci_high": pl.Float64, "n": pl.Int64}
     return pl.DataFrame(rows, schema=kinds, orient="row")
 
 
 def every_masked(masks: pl.DataFrame, models: list[str]) -> list[tuple]:
     """Islam's contrast under the masked LM where it is smallest, the largest of another religion under any, and the share of resamples in
-    which Islam's is the largest under every masked LM. The same frames are drawn for all models."""
+    which Islam's is the largest under every masked LM. All models have the same frames."""
     found = {model: wide for model, wide in paired(masks).items() if model in models}
     if not found:
         return []
@@ -67,23 +69,34 @@ def every_masked(masks: pl.DataFrame, models: list[str]) -> list[tuple]:
     own, n = RELIGIONS.index("islam"), len(stacked)
     drawn = stacked[np.random.default_rng(0).integers(0, n, (RESAMPLES, n))].mean(1)
     top = float((drawn[..., own] > np.delete(drawn, own, axis=-1).max(-1)).all(1).mean())
-    out = []
-    for name, read in (
-        ("Islam, least masked LM", lambda x: x[..., own].min(-1)),
-        ("another religion, largest of any masked LM", lambda x: np.delete(x, own, axis=-1).max((-2, -1))),
-    ):
-        out.append((None, name, *around(float(read(stacked.mean(0))), read(drawn)), n))
-    return [*out, (None, "Islam largest under every masked LM, share of resamples", top, None, None, n)]
+    return [
+        (None, "Islam, least masked LM", *extreme(stacked[..., own], min), n),
+        (None, "largest contrast of another religion", *extreme(np.delete(stacked, own, axis=-1).reshape(n, -1), max), n),
+        (None, "Islam first, share of resamples", top, None, None, n),
+    ]
 
 
 def around(value: float, drawn: np.ndarray) -> tuple[float, float, float]:
-    """A value with its percentile interval, which is made to hold the value: that of a maximum need not."""
+    """A value with its percentile interval, which is made to hold the value."""
     low, high = np.quantile(drawn, [0.025, 0.975])
     return value, min(float(low), value), max(float(high), value)
 
 
-def least_mitigated(scores: pl.DataFrame) -> list[tuple]:
-    """Largest change of a score (below 0 is less bias) over both corrective prompts and all language models, templates drawn together."""
+def extreme(values: np.ndarray, take: Callable[..., float]) -> tuple[float, float, float]:
+    """The least or the largest (``take`` is min or max) of the means of (n, k) matched columns: of all values, low ends and high ends, the
+    intervals Student's at the level 1 - .05 / k. They all hold at once with 95 %, and then the extreme mean lies between these two ends.
+
+    To take the extreme anew in every resample would count the selection twice: the interval of the largest of several means that are all 0
+    would lie above 0 far more often than once in forty times.
+    """
+    each = [(float(column.mean()), *t_interval(column, 1 - 0.05 / values.shape[1])) for column in values.T]
+    value, low, high = (take(ends) for ends in zip(*each, strict=True))
+    return value, low, high
+
+
+def mitigated(scores: pl.DataFrame) -> list[tuple]:
+    """Change of a score (below 0 is less bias) under the two corrective prompts in all language models, paired by template: the mean over
+    prompts and models, and the largest of all."""
     rows = []
     unedited = scores.filter(pl.col("model") != "gender_edit")
     for task in ("completion", "mask-open"):
@@ -102,23 +115,9 @@ def least_mitigated(scores: pl.DataFrame) -> list[tuple]:
         if table.is_empty():
             continue
         values = table.pivot("case", index="template", values="d").sort("template").drop("template").drop_nulls().to_numpy()
-        drawn = values[np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))].mean(1).max(-1)
-        rows.append((None, f"{task}, change under the prompt that helps least", *around(float(values.mean(0).max()), drawn), len(values)))
-    return rows
-
-
-def edit_against_random(raw: pl.DataFrame) -> list[tuple]:
-    """Fall of mean |log-odds| on held-out frames under the edit of religion, less that under as many random neurons, paired by frame."""
-    keys = ["model", "method", "frame"]
-    frames = raw.filter(pl.col("half") == 1).group_by(keys, maintain_order=True).agg(pl.col("d").abs().mean())
-    rows = []
-    for (model,), part in frames.group_by("model", maintain_order=True):
-        wide = part.pivot("method", index="frame", values="d").sort("frame")
-        if not {"none", "religion edit", "random"} <= set(wide.columns):
-            continue
-        values = wide.select("none", "religion edit", "random").drop_nulls().to_numpy()
-        gain = lambda x, axis: (x[..., 2] - x[..., 1]).mean(axis) / x[..., 0].mean(axis)  # noqa: E731
-        rows.append((model, "religion edit less random", float(gain(values[None], axis=1)[0]), *bootstrap(values, gain), len(values)))
+        mean = values.mean(1)
+        rows.append((None, f"{task}, mean change over both prompts", float(mean.mean()), *t_interval(mean), len(values)))
+        rows.append((None, f"{task}, change under the worst prompt", *extreme(values, max), len(values)))
     return rows
 
 

@@ -1,8 +1,9 @@
 """Tables, results with intervals, and pictures of the system, from the raw signals of `measure`. Runs no model.
 
 The item behind an interval is a template: its five strings differ in nothing but the religion, and two prompts of one template are no two
-observations. Images of one prompt are independent draws, so there the item is an image. Everything here is a score: neither prompts nor
-anything a model wrote reaches ``reports/``, and the descriptions of the data sets leave their texts out.
+observations. Images of one prompt are independent draws, so there the item is an image; of the coverage of their intervals it is a group
+of images. Everything here is a score: neither prompts nor anything a model wrote reaches ``reports/``, and the descriptions of the data
+sets leave their texts out.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from catalog.base.errors import run
 from catalog.base.io import read_json, write_json
 from catalog.base.params import ROOT, profile_params
 from catalog.report.results import (
+    bootstrap,
     describe_dataset,
     describe_model,
     folder,
     row,
-    wilson,
     write_descriptions,
     write_results,
     write_run,
@@ -105,8 +106,9 @@ def results(profile: str, t: dict[str, pl.DataFrame]) -> list[dict]:
         name, ci = f"images, {r['group']}", (r["ci_low"], r["ci_high"])
         add(name, r, "association_excess", r["excess"], ci, r["n"], method=r["condition"])
     for (model,), part in t["images"].filter(pl.col("inside").is_not_null()).group_by("model", maintain_order=True):
-        hits, n = int(part["inside"].sum()), len(part)
-        add("images, calibration", {"model": model}, "interval_coverage", hits / n, wilson(hits, n), n)
+        # The shares of a group are of the same images and sum to one, so the item is a group.
+        held = part.group_by("group", "condition", maintain_order=True).agg(pl.col("inside").mean())["inside"].to_numpy()
+        add("images, calibration", {"model": model}, "interval_coverage", float(held.mean()), bootstrap(held), len(held), clip=True)
     for r in t["bridge"].filter(pl.col("half") == 1).iter_rows(named=True):
         add("neuron edit", r, "log_odds_abs", r["mean_abs_d"], (r["ci_low"], r["ci_high"]), r["n"], method=r["method"])
         add("neuron edit", r, "log_odds_abs_drop_rel", r["drop"], (r["drop_low"], r["drop_high"]), r["n"], method=r["method"])

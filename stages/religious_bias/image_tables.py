@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from catalog.report.results import bootstrap, wilson
+from catalog.report.results import wilson
 from stages.religious_bias.dataset import RELIGIONS
+from stages.religious_bias.tables import t_interval
 
 GROUP = ["model", "group", "condition"]
 
@@ -90,7 +91,8 @@ def bridge(raw: pl.DataFrame, text: pl.DataFrame) -> pl.DataFrame:
     """Mean |d| of the log-odds between two religions by method and half of the frames, with the change against the unedited model.
 
     The item is a frame: its wordings are averaged. ``drop`` is the relative fall of mean |d|, paired over frames; ``harm`` is mean d of
-    negative wordings less that of neutral ones, which a mere liking for one religion's word leaves at 0.
+    negative wordings less that of neutral ones, which a mere liking for one religion's word leaves at 0. The frames are few, so intervals
+    are Student's; that of ``drop`` is of the ratio's linear approximation. Both end where their statistic does, at 0 and at 1.
     """
     perplexity = {(m, k): float(np.exp(nll / tokens)) for m, k, nll, tokens in text.select("model", "method", "nll", "tokens").iter_rows()}
     keys = ["model", "method", "half"]
@@ -103,12 +105,15 @@ def bridge(raw: pl.DataFrame, text: pl.DataFrame) -> pl.DataFrame:
     for (*key, neurons), part in frames.group_by(*keys, "neurons", maintain_order=True):
         pair = part.join(base, on=["model", "half", "frame"], maintain_order="left")
         out = dict(zip(keys, key, strict=True)) | {"neurons": neurons, "n": len(pair), "mean_abs_d": float(pair["size"].mean())}
-        out["ci_low"], out["ci_high"] = bootstrap(pair["size"].to_numpy())
-        values = pair.select("before", "size").to_numpy()
+        before, size = pair["before"].to_numpy(), pair["size"].to_numpy()
+        low, out["ci_high"] = t_interval(size)
+        out["ci_low"] = None if low is None else max(low, 0.0)
         out["mean_d"] = float(pair["mean"].mean())
         out["harm"] = pair["harm"].mean()
-        out["drop"] = float(_drop(values[None], axis=1)[0])
-        out["drop_low"], out["drop_high"] = bootstrap(values, _drop)
+        falls = _falls(before, size)
+        out["drop"] = float(falls.mean())
+        out["drop_low"], high = t_interval(falls)
+        out["drop_high"] = None if high is None else min(high, 1.0)
         out["perplexity"] = perplexity.get((key[0], key[1]))
         rows.append(out)
     text_columns = dict.fromkeys(("model", "method"), pl.String) | {"half": pl.Int64, "neurons": pl.Int32, "n": pl.Int64}
@@ -116,5 +121,7 @@ def bridge(raw: pl.DataFrame, text: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=text_columns | dict.fromkeys(numbers, pl.Float64), orient="row")
 
 
-def _drop(values: np.ndarray, axis: int) -> np.ndarray:
-    return 1 - values[..., 1].mean(axis) / values[..., 0].mean(axis)
+def _falls(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """(n,) numbers whose mean is 1 - mean(after) / mean(before) and whose spread is that of this ratio to first order."""
+    ratio = after.mean() / before.mean()
+    return 1 - ratio - (after - ratio * before) / before.mean()

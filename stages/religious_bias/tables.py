@@ -56,6 +56,16 @@ def masked(masks: pl.DataFrame) -> pl.DataFrame:
     return mine.select("model", "template", "stem", "religion", **p, log_ratio="log_ratio")
 
 
+def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float] | tuple[None, None]:
+    """Student's interval of the mean of (n,) values. Of a handful of items the percentile bootstrap is too short: of four it leaves out
+    the true mean of 0 on one side in one case of ten. Of a single item there is none."""
+    n = len(values)
+    if n < 2:
+        return None, None
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n))
+    return float(values.mean()) - half, float(values.mean()) + half
+
+
 def matrix(part: pl.DataFrame) -> tuple[np.ndarray, list[str]]:
     """(T, R) values of the templates that have every religion, and their names."""
     wide = part.pivot("religion", index="template", values="value").sort("template").select("template", *RELIGIONS).drop_nulls()
@@ -65,9 +75,11 @@ def matrix(part: pl.DataFrame) -> tuple[np.ndarray, list[str]]:
 def gaps(scores: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
     """Differences between religions without mitigation: a permutation test of each score, and chi-square of the answers to open prompts.
 
-    The few cross-domain templates are tested together, whatever their stem.
+    The few cross-domain templates are tested together, whatever their stem. Twins share all words but the predicate, so their scores are
+    averaged to one of the frame first: exchanging religions in each twin by itself would take them for separate evidence.
     """
     rows = []
+    scores = pl.concat([scores.filter(pl.col("task") != "cross"), by_frame(scores.filter(pl.col("task") == "cross"))], how="diagonal")
     scores = scores.with_columns(stem=pl.when(pl.col("task") == "cross").then(pl.lit("all")).otherwise(pl.col("stem")))
     keys = ["model", "task", "score", "stem"]
     asked = scores.filter(pl.col("condition") == "none", pl.col("religion") != "")
@@ -104,6 +116,12 @@ def gaps(scores: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
         "df": pl.Int64
     }
     return pl.DataFrame(rows, infer_schema_length=None, schema_overrides=kinds).select(order)
+
+
+def by_frame(scores: pl.DataFrame) -> pl.DataFrame:
+    """Scores averaged over the twins of a frame, which takes the place of the template."""
+    keys = ["model", "task", "score", "condition", "frame", "religion"]
+    return scores.group_by(keys, maintain_order=True).agg(pl.col("value").mean()).with_columns(template=pl.col("frame"))
 
 
 def refusals(texts: pl.DataFrame) -> pl.DataFrame:

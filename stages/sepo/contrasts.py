@@ -1,6 +1,6 @@
 """The table `contrasts`: comparisons that the claims rest on and that more than one policy or rule stands behind.
 
-Each row is one number over the test pairs of a set, with its 95 % interval (`paired`). Which policies it compares is read from the
+Each row is one number over the test documents of a set, with its 95 % interval (`paired`). Which policies it compares is read from the
 experiments of the parameters: an experiment with several shares gives a slope, one with several oracles a comparison of their data.
 """
 
@@ -15,19 +15,25 @@ from stages.sepo.paired import Interval, difference, largest, largest_share, lea
 from stages.sepo.settings import Experiment, Method, OracleModel, Train
 from stages.sepo.tables import Found, Group
 
-Both = tuple[np.ndarray, np.ndarray]  # right (n,), margin (n,), in the order of the pairs' ids
+Both = tuple[np.ndarray, np.ndarray]  # right (n,), margin (n,), in the order of the documents
 Rows = Iterator[tuple[str, str, str, *Interval]]  # statistic, subject, measure, value, low, high
 
 
 def table(
-    found: Found, start: Mapping[str, Both], marks: Mapping[str, Mapping[str, np.ndarray]], p: Train, oracles: Sequence[OracleModel]
+    found: Found,
+    random: Found,
+    start: Mapping[str, Both],
+    marks: Mapping[str, Mapping[str, np.ndarray]],
+    p: Train,
+    oracles: Sequence[OracleModel],
 ) -> pl.DataFrame:
     """experiment, set, statistic, subject, measure, value, low, high, n.
 
     Args:
         found: of `tables.by_method`.
+        random: the same of the policies on random tokens, of each experiment's seeds (`tables.same_seeds`).
         start: test set -> the untrained policy.
-        marks: test set -> rule -> (n,) 1 where it is right, 0.5 for a tie, in the same order.
+        marks: test set -> rule -> (n,) share of a document's pairs that it has right, in the same order.
     """
     rows = []
     for data, rules in marks.items():
@@ -39,6 +45,7 @@ def table(
             *against_all(methods, start[data], all_tokens(p.methods)),
             *sweep(methods, declared[experiment], p.methods),
             *less_data(methods, start[data], oracles),
+            *weaker(methods, random.get((experiment, data), {}), declared[experiment]),
         ]
         rows += [(experiment, data, *row, len(start[data][0])) for row in made]
     names, numbers = ("experiment", "set", "statistic", "subject", "measure"), ("value", "low", "high")
@@ -57,11 +64,11 @@ def against_all(methods: Mapping[Group, Both], start: Both, rivals: Collection[s
     if others and len(own) == 1:
         lead, (right, margin) = "least lead over methods on all tokens", own[0]
         yield lead, "sepo", "accuracy", *least_share([(right, other[0]) for other in others])
-        yield lead, "sepo", "margin", *least([margin - other[1] for other in others])
+        yield lead, "sepo", "margin", *least([(margin, other[1]) for other in others])
     if others:
         gain = "largest gain of methods on all tokens"
         yield gain, "all tokens", "accuracy", *largest_share([(other[0], start[0]) for other in others])
-        yield gain, "all tokens", "margin", *largest([other[1] - start[1] for other in others])
+        yield gain, "all tokens", "margin", *largest([(other[1], start[1]) for other in others])
 
 
 def sweep(methods: Mapping[Group, Both], e: Experiment, declared: Sequence[Method]) -> Rows:
@@ -94,3 +101,11 @@ def less_data(methods: Mapping[Group, Both], start: Both, oracles: Sequence[Orac
             if w and w.share == 1 and (w.model, w.depth, w.set) == (o.model, o.depth, o.set) and other._replace(oracle=o.name) == key:
                 kept = difference(values[1] - start[1], (whole[1] - start[1]) / 2)
                 yield "gain less half of that with all pairs", o.name, "margin", *kept
+
+
+def weaker(methods: Mapping[Group, Both], random: Mapping[Group, Both], e: Experiment) -> Rows:
+    """Where the experiment varies the oracle: each one's policies against those on as many random tokens, both of the same seeds."""
+    for key, (_, margin) in methods.items() if len(e.oracles) > 1 else ():
+        for other, (_, control) in random.items() if key.method == "sepo" else ():
+            if other._replace(method=key.method, oracle=key.oracle) == key:
+                yield "lead over random tokens, same seeds", key.oracle or "", "margin", *difference(margin, control)

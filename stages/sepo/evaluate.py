@@ -49,19 +49,21 @@ def raw_signals(profile: str) -> dict[str, pl.DataFrame]:
 def own_tables(raw: dict[str, pl.DataFrame], params: Params, profile: str) -> dict[str, pl.DataFrame]:
     """Every table that `tables.yaml` declares."""
     pairs, runs, data = tables.per_pair(raw["measured"]), raw["runs"], raw["data"]
-    asked = {e.name: e.measured for e in params.train.experiments}
-    found = tables.by_method(pairs, runs, raw["experiments"], asked)
+    documents, train = tables.per_document(pairs, data), params.train
+    asked = {e.name: e.measured for e in train.experiments}
+    found = tables.by_method(documents, runs, raw["experiments"], asked)
+    random = tables.by_method(documents, runs, tables.same_seeds(runs, train.experiments, train.methods), asked)
     start, marks = {}, {}
     for name in dict.fromkeys(name for group in asked.values() for name in group):
-        start[name] = tables.start_of(pairs, name)
+        start[name] = tables.start_of(documents, name)
         own = pairs.filter((pl.col("run") == UNTRAINED) & (pl.col("set") == name)).select("id")
-        marks[name] = tables.rule_marks(data.join(own, on="id", how="semi").sort("id"))
-    picked = tokens.tables(raw["scored"], data, params, ROOT / "models" / params.train.model / "base" / "tokenizer.json")
+        marks[name] = tables.rule_marks(data.join(own, on="id", how="semi"))
+    picked = tokens.tables(raw["scored"], data, params, ROOT / "models" / train.model / "base" / "tokenizer.json")
     return {
-        "policies": tables.runs_table(pairs, runs, raw["divergence"], raw["answers"]),
+        "policies": tables.runs_table(documents, runs, raw["divergence"], raw["answers"]),
         "summary": tables.summary_table(found, start, tables.counts_table(runs, raw["experiments"])),
         "versus": tables.versus(found, "sepo"),
-        "contrasts": contrasts.table(found, start, marks, params.train, params.oracle.oracles),
+        "contrasts": contrasts.table(found, random, start, marks, train, params.oracle.oracles),
         "trivial": tables.trivial_table(marks),
         "kinds": tables.kinds_table(pairs, runs, data),
         "dropped": tables.dropped_table(raw["unread"], raw["left_out"]),
@@ -110,7 +112,7 @@ def result_rows(t: dict[str, pl.DataFrame], profile: str, p: Params) -> list[dic
     for r in t["selection"].drop_nulls("hits").iter_rows(named=True):
         share = "" if r["share"] is None else f"{r['share']:.0%} of "
         where = ("selection", r["set"], f"{r['selector']}, {share}{r['side']} tokens")
-        add(*where, "selection_hit", r["hits"], ci=(r["hits_low"], r["hits_high"]), n=r["pairs"])
+        add(*where, "selection_hit", r["hits"], ci=(r["hits_low"], r["hits_high"]), n=r["documents"])
     called = {r["run"]: (r["set"], named(r, p)) for r in reversed(t["policies"].to_dicts())}
     for r in judge.win_rates(t["judged"]):
         data, method = called[r["run"]]

@@ -52,7 +52,7 @@ def methods(summary: pl.DataFrame, trivial: pl.DataFrame) -> dict:
         columns = ["method", "kind", "accuracy", "accuracy_low", "accuracy_high"]
         own = spec(name, "", part.select(columns).sort("method"))
         facets.append({"title": name, "data": own["data"], "width": 420, "height": 200, "layer": [*lines, bars, dots]})
-    note = "Mean over seeds, 95 % intervals over pairs. Dashed: the untrained policy; dotted: the best rule that reads nothing"
+    note = "Mean over seeds, 95 % intervals over documents. Dashed: the untrained policy; dotted: the best rule that reads nothing"
     return spec("Preference accuracy of every method", note, vconcat=facets)
 
 
@@ -138,7 +138,7 @@ def ratio(summary: pl.DataFrame) -> dict:
         band["encoding"]["y2"] = {"field": "margin_gain_high"}
         own = spec(experiment, "", part)
         panels.append({"title": experiment, "data": own["data"], "width": 205, "height": 220, "layer": [line, band]})
-    return spec("How many tokens to select", "The other side at its usual share; intervals over pairs", hconcat=panels)
+    return spec("How many tokens to select", "The other side at its usual share; intervals over documents", hconcat=panels)
 
 
 def cost(summary: pl.DataFrame) -> dict:

@@ -1,9 +1,13 @@
-"""Comparisons on the same test pairs, each with its 95 % interval: differences, trends over a share of tokens, joint statistics.
+"""Comparisons on the same test documents, each with its 95 % interval: differences, trends over a share of tokens, joint statistics.
 
-Every policy is measured on the same pairs, so what is compared is one number a pair, and pairs are what an interval is over. Margins have
-the percentile bootstrap. Differences of accuracy have the interval of Agresti and Min (2005), since the bootstrap of a few discordant pairs
-never draws a sign that was not seen. Where several rivals stand behind one statement its statistic is the least lead over any of them. Its
-interval is joint: of margins the least is taken anew in each resample; of accuracies each interval is corrected for their number.
+Two pairs made of one document are not independent: they share the prompt and often the chosen response. So their values are averaged first
+(`tables.per_document`), one number a document is compared, and documents are what ``n`` counts and what an interval is over.
+
+Margins have the percentile bootstrap. Shares (accuracies, hits) have Wilson's interval and their differences that of Agresti and Min
+(2005), since the bootstrap of a few discordant documents never draws a sign that was not seen, and has no width where none is discordant.
+Where several rivals stand behind one statement its statistic is the least lead over any of them, and the interval of each lead is corrected
+for their number. (Taking the least anew in each resample would count the selection twice: the least of resampled means mostly lies below
+that of the means.)
 """
 
 from __future__ import annotations
@@ -14,22 +18,35 @@ from statistics import NormalDist
 
 import numpy as np
 
-from catalog.report.intervals import bootstrap
+from catalog.report.intervals import bootstrap, wilson
 
 Interval = tuple[float, float, float]  # value, low, high
+Both = tuple[np.ndarray, np.ndarray]  # what is compared, (n,) each
+RESAMPLES = 2000  # for a level of 95 %
 
 
-def difference(a: np.ndarray, b: np.ndarray) -> Interval:
-    """Mean of ``a - b`` over pairs, ``(n,)`` each, and its bootstrap interval."""
+def mean_share(values: np.ndarray) -> Interval:
+    """Mean of shares ``(n,)`` in [0, 1] with Wilson's interval.
+
+    The values need not be 0 or 1: a document of two pairs may have one of them right, and a value may be a mean over seeds. Values in
+    [0, 1] with the mean p have a variance of p (1 - p) at most, which is what Wilson's interval assumes, so it is not too narrow for them.
+    """
+    value = min(1.0, float(np.mean(values)))
+    low, high = wilson(value * len(values), len(values))
+    return value, min(low, value), max(high, value)
+
+
+def difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Interval:
+    """Mean of ``a - b`` over documents, ``(n,)`` each, and its bootstrap interval; more resamples the higher its level."""
     gap = a - b
-    return float(gap.mean()), *bootstrap(gap)
+    return float(gap.mean()), *bootstrap(gap, n_boot=round(RESAMPLES * 0.05 / (1 - level)), level=level)
 
 
 def share_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Interval:
     """Mean of ``a - b`` of matched shares, ``(n,)`` in [0, 1] each, with the interval of Agresti and Min (2005).
 
-    Half a pair is added to each of the four cells (both right, only a, only b, neither); then Wald's interval. It holds where few or no
-    pairs are discordant. A value between 0 and 1 is a mean over seeds.
+    Half a document is added to each of the four cells (both right, only a, only b, neither); then Wald's interval. It holds where few or no
+    documents are discordant. A value between 0 and 1 is a mean over a document's pairs or over seeds.
     """
     gap = np.asarray(a, dtype=np.float64) - b
     n, total = len(gap) + 2, float(gap.sum())
@@ -39,42 +56,37 @@ def share_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Inter
     return value, max(-1.0, min(value, total / n - half)), min(1.0, max(value, total / n + half))
 
 
-def least(gaps: Sequence[np.ndarray]) -> Interval:
-    """The least of several mean differences, ``(n,)`` each over the same pairs, resampled jointly."""
-    return _joint(gaps, lambda values, axis: values.mean(axis).min(-1))
-
-
-def largest(gaps: Sequence[np.ndarray]) -> Interval:
-    """The largest of several mean differences, likewise."""
-    return _joint(gaps, lambda values, axis: values.mean(axis).max(-1))
-
-
-def least_share(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Interval:
-    """The least of several differences of matched shares (a, b): of value, low and high of all, each at the level 1 - .05 / k.
+def least(pairs: Sequence[Both]) -> Interval:
+    """The least of several differences of margins (a, b): of value, low and high of all, each at the level 1 - .05 / k.
 
     All k intervals hold at once with 95 %, and then the least difference lies between the least low and the least high.
     """
-    return _bonferroni(pairs, min)
+    return _bonferroni(pairs, min, difference)
 
 
-def largest_share(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Interval:
+def largest(pairs: Sequence[Both]) -> Interval:
+    """The largest of several differences of margins, likewise."""
+    return _bonferroni(pairs, max, difference)
+
+
+def least_share(pairs: Sequence[Both]) -> Interval:
+    """The least of several differences of matched shares (a, b), likewise."""
+    return _bonferroni(pairs, min, share_difference)
+
+
+def largest_share(pairs: Sequence[Both]) -> Interval:
     """The largest of several differences of matched shares, likewise."""
-    return _bonferroni(pairs, max)
+    return _bonferroni(pairs, max, share_difference)
 
 
-def _bonferroni(pairs: Sequence[tuple[np.ndarray, np.ndarray]], take: Callable[..., float]) -> Interval:
-    each = [share_difference(a, b, 1 - 0.05 / len(pairs)) for a, b in pairs]
+def _bonferroni(pairs: Sequence[Both], take: Callable[..., float], interval: Callable[..., Interval]) -> Interval:
+    each = [interval(a, b, 1 - 0.05 / len(pairs)) for a, b in pairs]
     value, low, high = (take(column) for column in zip(*each, strict=True))
     return value, low, high
 
 
-def _joint(gaps: Sequence[np.ndarray], statistic: Callable[..., np.ndarray]) -> Interval:
-    values = np.stack(gaps, axis=1)
-    return float(statistic(values[None], axis=1)[0]), *bootstrap(values, statistic)
-
-
 def slope(shares: Sequence[float], margins: Sequence[np.ndarray]) -> Interval:
-    """Slope of the mean margin over the share of tokens (least squares), per unit of the share: the mean of the pairs' own slopes.
+    """Slope of the mean margin over the share of tokens (least squares), per unit of the share: the mean of the documents' own slopes.
 
     Args:
         shares: (k,) at least two different ones; margins: k arrays (n,).

@@ -8,8 +8,8 @@ ORDER BY profile, "set", margin_gain DESC;
 
 -- name: sepo_hits
 -- title: Which selector finds the changed words
--- description: Share of responses whose selected tokens overlap the span that makes a pair differ, against as many tokens drawn at random.
-SELECT profile, selector, side, share, taken, pairs, hits, hits_low, hits_high, hits_by_chance, gain, gain_low, gain_high
+-- description: Share of responses whose selected tokens overlap the span that makes a pair differ, against as many tokens drawn at random (gain) and as many of the least probable ones (lead).
+SELECT profile, selector, side, share, taken, documents, hits, hits_low, hits_high, hits_by_chance, gain, gain_low, gain_high, lead, lead_low, lead_high
 FROM sepo.selection
 WHERE hits IS NOT NULL
 ORDER BY profile, side, taken, hits DESC;

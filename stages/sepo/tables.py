@@ -1,8 +1,9 @@
 """The evaluation's tables of policies: one row a policy, a method, a pair of methods, a rule that reads nothing, a kind of change.
 
 A pair counts as right where the mean log-probability of the chosen response's tokens (prompt excluded) lies above that of the rejected
-one's. Accuracy of one policy has Wilson's interval. Every method is measured on the same pairs, so a difference is taken pair by pair (see
-`paired`); a method's value is the mean over its seeds, and intervals are over pairs: they do not cover the noise of training.
+one's. Pairs of one document are averaged first, so that every document counts once and ``n`` counts documents. Every method is measured on
+the same ones, so a difference is taken document by document (see `paired`); a method's value is the mean over its seeds, and intervals are
+over documents: they do not cover the noise of training.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from catalog.report.intervals import bootstrap, wilson
-from stages.sepo.paired import difference, share_difference
-from stages.sepo.settings import BASE, UNTRAINED
+from catalog.report.intervals import bootstrap
+from stages.sepo.paired import difference, mean_share, share_difference
+from stages.sepo.settings import BASE, UNTRAINED, Experiment, Method
 
 
 class Group(NamedTuple):
@@ -55,25 +56,27 @@ def per_pair(measured: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def runs_table(pairs: pl.DataFrame, runs: pl.DataFrame, kl: pl.DataFrame, lengths: pl.DataFrame) -> pl.DataFrame:
+def per_document(pairs: pl.DataFrame, data: pl.DataFrame) -> pl.DataFrame:
+    """run, set, document and the means over its pairs of right (a share now), margin, sum_margin and nll, ordered by document.
+
+    Args:
+        pairs: of `per_pair`.
+        data: id and group of every pair; a group is an article, a document or a prompt.
+    """
+    joined = pairs.join(data.select("id", document="group"), on="id", validate="m:1")
+    values = (pl.col(name).mean() for name in ("right", "margin", "sum_margin", "nll"))
+    return joined.group_by("run", "set", "document").agg(*values).sort("run", "set", "document")
+
+
+def runs_table(documents: pl.DataFrame, runs: pl.DataFrame, kl: pl.DataFrame, lengths: pl.DataFrame) -> pl.DataFrame:
     """One row a policy and test set, with Wilson's interval of its accuracy; the untrained ones too."""
-    found = pairs.group_by("run", "set", maintain_order=True).agg(
-        n=pl.len().cast(pl.Int64),
-        right=pl.col("right").sum().cast(pl.Int64),
-        margin=pl.col("margin").mean(),
-        sum_margin=pl.col("sum_margin").mean(),
-        nll=pl.col("nll").mean(),
-        margins=pl.col("margin"),
-    )
-    bounds = {"": [wilson(k, n) for k, n in found.select("right", "n").iter_rows()], "margin_": [bootstrap(m) for m in found["margins"]]}
-    found = found.with_columns(
-        (pl.col("right") / pl.col("n")).alias("accuracy"),
-        *(
-            pl.Series(f"{name}{bound}", [both[place] for both in values], pl.Float64)
-            for name, values in bounds.items()
-            for place, bound in enumerate(("low", "high"))
-        ),
-    ).drop("right", "margins")
+    rows = []
+    for (name, data), part in documents.group_by("run", "set", maintain_order=True):
+        item: dict[str, Any] = {"run": name, "set": data, "n": len(part)}
+        item |= dict(zip(("accuracy", "low", "high"), mean_share(part["right"].to_numpy()), strict=True))
+        item |= {column: float(part[column].mean()) for column in ("margin", "sum_margin", "nll")}
+        rows.append(item | dict(zip(("margin_low", "margin_high"), bootstrap(part["margin"].to_numpy()), strict=True)))
+    found = pl.DataFrame(rows)
     own = kl.group_by("run", "set").agg(kl=pl.col("kl").mean())
     spoken = lengths.group_by("run").agg(answer_tokens=pl.col("tokens").mean())
     found = found.join(own, on=["run", "set"], how="left").join(spoken, on="run", how="left")
@@ -86,25 +89,34 @@ def compared(runs: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
     return members.join(runs.rename({"set": "trained_on"}), on="run")
 
 
-def by_method(pairs: pl.DataFrame, runs: pl.DataFrame, members: pl.DataFrame, asked: Mapping[str, Sequence[str]]) -> Found:
-    """(experiment, test set) -> group of policies -> means over seeds for each pair, in the order of their ids: (right (n,), margin (n,)).
+def same_seeds(runs: pl.DataFrame, experiments: Sequence[Experiment], methods: Sequence[Method]) -> pl.DataFrame:
+    """experiment, run: for each experiment the policies on random tokens with its sets and seeds, whichever experiment trained them."""
+    random = runs.filter(pl.col("method").is_in([m.name for m in methods if m.selector == "random"]))
+    return pl.concat(
+        random.filter(pl.col("seed").is_in(e.seeds), pl.col("set").is_in(e.sets)).select(pl.lit(e.name).alias("experiment"), "run")
+        for e in experiments
+    )
+
+
+def by_method(documents: pl.DataFrame, runs: pl.DataFrame, members: pl.DataFrame, asked: Mapping[str, Sequence[str]]) -> Found:
+    """(experiment, test set) -> group of policies -> means over seeds for each document, in their order: (right (n,), margin (n,)).
 
     Args:
         asked: the test sets of each experiment; a policy that two experiments share may have been measured on more.
     """
     out: Found = {}
     for (experiment, *key), group in compared(runs, members).group_by("experiment", *KEY, maintain_order=True):
-        own = pairs.filter(pl.col("run").is_in(group["run"].to_list()), pl.col("set").is_in(asked[experiment]))
+        own = documents.filter(pl.col("run").is_in(group["run"].to_list()), pl.col("set").is_in(asked[experiment]))
         for (data,), part in own.group_by("set", maintain_order=True):
-            means = part.group_by("id").agg(pl.col("right").mean(), pl.col("margin").mean()).sort("id")
+            means = part.group_by("document").agg(pl.col("right").mean(), pl.col("margin").mean()).sort("document")
             out.setdefault((experiment, data), {})[Group(*key)] = (means["right"].to_numpy(), means["margin"].to_numpy())
     return out
 
 
-def start_of(pairs: pl.DataFrame, data: str) -> tuple[np.ndarray, np.ndarray]:
-    """The untrained policy on a test set, in the order of the pairs' ids: (right (n,), margin (n,))."""
-    own = pairs.filter((pl.col("run") == UNTRAINED) & (pl.col("set") == data)).sort("id")
-    return own["right"].cast(pl.Float64).to_numpy(), own["margin"].to_numpy()
+def start_of(documents: pl.DataFrame, data: str) -> tuple[np.ndarray, np.ndarray]:
+    """The untrained policy on a test set, in the order of the documents: (right (n,), margin (n,))."""
+    own = documents.filter((pl.col("run") == UNTRAINED) & (pl.col("set") == data)).sort("document")
+    return own["right"].to_numpy(), own["margin"].to_numpy()
 
 
 def counts_table(runs: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
@@ -123,17 +135,16 @@ def counts_table(runs: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
 
 
 def summary_table(found: Found, start: Mapping[str, tuple[np.ndarray, np.ndarray]], counts: pl.DataFrame) -> pl.DataFrame:
-    """One row an experiment, test set and method: means over seeds, intervals over pairs, differences to the untrained policy."""
+    """One row an experiment, test set and method: means over seeds, intervals over documents, differences to the untrained policy."""
     rows = []
     for (experiment, data), methods in found.items():
         for key, (right, margin) in methods.items():
             item: dict[str, Any] = key._asdict() | {"experiment": experiment, "set": data, "n": len(right)}
-            for name, values, gained in (
-                ("accuracy", right, share_difference(right, start[data][0])),
-                ("margin", margin, difference(margin, start[data][1])),
+            for name, own, gained in (
+                ("accuracy", mean_share(right), share_difference(right, start[data][0])),
+                ("margin", (float(margin.mean()), *bootstrap(margin)), difference(margin, start[data][1])),
             ):
-                low, high = bootstrap(values)
-                item |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
+                item |= dict(zip((name, f"{name}_low", f"{name}_high"), own, strict=True))
                 item |= dict(zip((f"{name}_gain", f"{name}_gain_low", f"{name}_gain_high"), gained, strict=True))
             rows.append(item)
     table = pl.DataFrame(rows, infer_schema_length=None).join(counts, on=["experiment", *KEY], how="left", nulls_equal=True)
@@ -141,7 +152,7 @@ def summary_table(found: Found, start: Mapping[str, tuple[np.ndarray, np.ndarray
 
 
 def versus(found: Found, one: str) -> pl.DataFrame:
-    """Differences on the same pairs of method ``one`` to every other method of the main experiment: accuracy and margin."""
+    """Differences on the same documents of method ``one`` to every other method of the main experiment: accuracy and margin."""
     rows = []
     for (experiment, data), methods in found.items():
         own = [values for key, values in methods.items() if key.method == one]
@@ -158,23 +169,27 @@ def versus(found: Found, one: str) -> pl.DataFrame:
 
 
 def rule_marks(pairs: pl.DataFrame) -> dict[str, np.ndarray]:
-    """Rule -> (n,) 1 where it prefers the chosen response, 0.5 for a tie, in the order of `pairs` (chosen, rejected)."""
-    both = pairs.select("chosen", "rejected").rows()
-    out = {"coin": np.full(len(pairs), 0.5)}
+    """Rule -> (n,) share of a document's pairs in which it prefers the chosen response, a tie counts 0.5, in the order of the documents.
+
+    Args:
+        pairs: group (the document), chosen, rejected.
+    """
+    pairs = pairs.sort("group")
+    both, (_, first) = pairs.select("chosen", "rejected").rows(), np.unique(pairs["group"].to_numpy(), return_index=True)
+    out = {"coin": np.full(len(first), 0.5)}
     for name, score in RULES.items():
         gap = np.array([score(chosen) - score(rejected) for chosen, rejected in both], dtype=np.float64)
-        out[name] = (gap > 0) + 0.5 * (gap == 0)
+        out[name] = np.add.reduceat((gap > 0) + 0.5 * (gap == 0), first) / np.diff([*first, len(gap)])
     return out
 
 
 def trivial_table(marks: Mapping[str, Mapping[str, np.ndarray]]) -> pl.DataFrame:
-    """Rules that read nothing: accuracy on the test pairs of each set, with Wilson's interval of the rounded count; a coin has none."""
+    """Rules that read nothing: accuracy on the test documents of each set, with Wilson's interval; a coin has none."""
     rows = []
     for data, rules in marks.items():
         for name, mark in rules.items():
-            value = float(mark.mean())
-            low, high = (value, value) if name == "coin" else wilson(round(mark.sum()), len(mark))
-            rows.append({"set": data, "rule": name, "n": len(mark), "accuracy": value, "low": min(low, value), "high": max(high, value)})
+            value, low, high = (0.5, 0.5, 0.5) if name == "coin" else mean_share(mark)
+            rows.append({"set": data, "rule": name, "n": len(mark), "accuracy": value, "low": low, "high": high})
     return pl.DataFrame(rows).sort("set", "rule")
 
 

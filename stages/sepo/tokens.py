@@ -2,6 +2,9 @@
 
 In a constructed pair exactly one span differs, so the tokens that decide are known. A selection *hits* where at least one of its tokens
 overlaps the changed span. Token positions are absolute; the prompt's are never scored.
+
+Pairs made of one document are not independent. What has an interval is averaged over a document's responses first, and the interval is over
+documents. Where a response stands in two pairs and is asked the same in both, it counts once (`distinct`).
 """
 
 from __future__ import annotations
@@ -13,8 +16,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from catalog.report.intervals import bootstrap, wilson
-from stages.sepo.paired import difference
+from catalog.report.intervals import bootstrap
+from stages.sepo.paired import difference, mean_share, share_difference
 from stages.sepo.selection import highest, jaccard, lowest, needed, random_places, reward_share, unsure
 from stages.sepo.settings import Params
 
@@ -22,13 +25,30 @@ SHARES = np.round(np.arange(0.05, 1.01, 0.05), 2)
 SHOWN = 24  # pairs whose tokens are kept for the picture
 MOST = 0.8  # of the positive reward, as in the paper's motivation figure
 DRAWS = 100  # of noise for each response
+WITHOUT = ("random", "improbable", "unsure")  # selectors that ask no oracle
+FOUND = ("hits", "gain", "lead")  # of `hits`, each with its interval
 
 
 def responses(scored: pl.DataFrame) -> list[dict[str, Any]]:
-    """One dict a response and oracle: oracle, set, id, side and the arrays position, token_id, score, logp_ref."""
+    """One dict a response and oracle: oracle, set, id, group (the document), side and the arrays position, token_id, score, logp_ref."""
     columns = ("position", "token_id", "score", "logp_ref")
-    grouped = scored.group_by("oracle", "set", "id", "side", maintain_order=True).agg(columns)
+    grouped = scored.group_by("oracle", "set", "id", "group", "side", maintain_order=True).agg(columns)
     return [{key: np.array(value) if key in columns else value for key, value in item.items()} for item in grouped.iter_rows(named=True)]
+
+
+def distinct(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each response of a document once: that of the first id where several of its pairs have the same tokens."""
+    first: dict[tuple, dict[str, Any]] = {}
+    for item in sorted(items, key=lambda i: i["id"]):
+        first.setdefault((item["oracle"], item["set"], item["side"], item["group"], tuple(item["token_id"].tolist())), item)
+    kept = {id(item) for item in first.values()}
+    return [item for item in items if id(item) in kept]
+
+
+def by_document(documents: list[str], values: np.ndarray) -> np.ndarray:
+    """Means of the rows of ``values`` (r, ...) that belong to one document: (n, ...), in the order of the documents' names."""
+    names, place = np.unique(np.array(documents), return_inverse=True)
+    return np.stack([values[place == at].mean(0) for at in range(len(names))])
 
 
 def changed(pieces: list[str], start: int | None, end: int | None) -> np.ndarray:
@@ -45,24 +65,31 @@ def choose(item: dict[str, Any], selector: str, share: float) -> np.ndarray:
     best = highest if item["side"] == "chosen" else lowest
     if selector == "random":
         return random_places(len(item["score"]), share, [0, *item["id"].encode()])
+    if selector == "improbable":
+        return lowest(item["logp_ref"], share)
     return unsure(item["logp_ref"]) if selector == "unsure" else best(item["score"], share)
 
 
 def selection_table(items: list[dict[str, Any]], marks: list[np.ndarray], shares: list[float], oracles: list[str]) -> pl.DataFrame:
     """set, selector, side, share: how many tokens are chosen, their mean score against the rest, and how often they hit the change.
 
-    Selectors: each oracle, random places, and the tokens the reference is unsure of (ConfPO's rule, to which no share is given).
+    Selectors: each oracle, random places, the tokens that the reference of the first oracle finds least probable (an odd word is found so
+    without an oracle), and those it is unsure of (ConfPO's rule, to which no share is given).
     """
     rows = []
-    for name in [*oracles, "random", "unsure"]:
+    first = {(item["set"], item["side"], item["id"]): item for item in items if item["oracle"] == oracles[0]}
+    for name in [*oracles, *WITHOUT]:
         own = [(item, mark) for item, mark in zip(items, marks, strict=True) if item["oracle"] == (name if name in oracles else oracles[0])]
-        rule = name if name in ("random", "unsure") else "oracle"
+        rule = "oracle" if name in oracles else name
         for data, side in dict.fromkeys((item["set"], item["side"]) for item, _ in own):
             part = [(item, mark) for item, mark in own if (item["set"], item["side"]) == (data, side)]
             for share in shares if rule != "unsure" else [None]:
                 picks = [choose(item, rule, share or 0) for item, _ in part]
-                at = {"set": data, "selector": name, "side": side, "share": share, "pairs": len(part)}
-                rows.append(at | picked(part, picks, share) | hits(part, picks))
+                others = [first[item["set"], item["side"], item["id"]] for item, _ in part]
+                compared = share is not None and name != "improbable"
+                plain = [choose(item, "improbable", share) for item in others] if compared else None
+                at = {"set": data, "selector": name, "side": side, "share": share, "responses": len(part)}
+                rows.append(at | picked(part, picks, share) | hits(part, picks, plain))
     return pl.DataFrame(rows, infer_schema_length=None).sort("set", "selector", "side", "share")
 
 
@@ -81,17 +108,25 @@ def picked(part: list[tuple[dict[str, Any], np.ndarray]], picks: list[np.ndarray
     }
 
 
-def hits(part: list[tuple[dict[str, Any], np.ndarray]], picks: list[np.ndarray]) -> dict[str, float | None]:
-    """How often a selection holds a token of the changed span, and how much more often than as many tokens drawn at random would."""
-    known = [(mark, at) for (_, mark), at in zip(part, picks, strict=True) if mark.any()]
+def hits(
+    part: list[tuple[dict[str, Any], np.ndarray]], picks: list[np.ndarray], plain: list[np.ndarray] | None = None
+) -> dict[str, float | int | None]:
+    """How often a selection holds a token of the changed span, over documents whose change is known.
+
+    gain: how much more often than as many tokens drawn at random; lead: than the selections ``plain`` of the least probable tokens.
+    """
+    rows = list(zip(part, picks, plain or picks, strict=True))
+    known = [(item["group"], mark, at, other) for (item, mark), at, other in rows if mark.any()]
+    out = dict.fromkeys(("documents", "hits_by_chance", *(f"{name}{end}" for name in FOUND for end in ("", "_low", "_high"))))
     if not known:
-        return dict.fromkeys(("hits", "hits_low", "hits_high", "hits_by_chance", "gain", "gain_low", "gain_high"))
-    found = np.array([float(mark[at].any()) for mark, at in known])
-    expected = np.array([1 - _miss(len(mark), int(mark.sum()), len(at)) for mark, at in known])
-    low, high = wilson(int(found.sum()), len(known))
-    gain, gain_low, gain_high = difference(found, expected)
-    out = {"hits": float(found.mean()), "hits_low": low, "hits_high": high, "hits_by_chance": float(expected.mean())}
-    return out | {"gain": gain, "gain_low": gain_low, "gain_high": gain_high}
+        return out
+    each = [(mark[at].any(), 1 - _miss(len(mark), int(mark.sum()), len(at)), mark[other].any()) for _, mark, at, other in known]
+    found, chance, least_probable = by_document([name for name, *_ in known], np.array(each, dtype=np.float64)).T
+    out |= {"documents": len(found), "hits_by_chance": float(chance.mean())}
+    compared = {"hits": mean_share(found), "gain": difference(found, chance)}
+    for name, values in (compared | ({"lead": share_difference(found, least_probable)} if plain else {})).items():
+        out |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
+    return out
 
 
 def _miss(tokens: int, special: int, taken: int) -> float:
@@ -104,7 +139,7 @@ def _miss(tokens: int, special: int, taken: int) -> float:
 
 def share_table(items: list[dict[str, Any]]) -> pl.DataFrame:
     """oracle, set, side, tokens (share), reward (mean share of the positive reward), responses with any: the reward-share curve."""
-    rows = []
+    rows, items = [], distinct(items)
     for oracle, data, side in dict.fromkeys((i["oracle"], i["set"], i["side"]) for i in items):
         curves = np.array([reward_share(i["score"], SHARES) for i in items if (i["oracle"], i["set"], i["side"]) == (oracle, data, side)])
         some = curves[~np.isnan(curves).any(1)]
@@ -118,16 +153,17 @@ def concentration_table(items: list[dict[str, Any]]) -> pl.DataFrame:
 
     Sorted scores of any kind are steep: of normal noise a quarter of the values hold 80 % of the positive mass. So each response is
     compared with scores drawn from a normal distribution of its own mean and spread, as many as it has tokens, `DRAWS` times. Responses
-    without a positive score are left out.
+    without a positive score are left out; those of one document are averaged.
     """
-    rows = []
+    rows, items = [], distinct(items)
     for oracle, data, side in dict.fromkeys((i["oracle"], i["set"], i["side"]) for i in items):
         part = [i for i in items if (i["oracle"], i["set"], i["side"]) == (oracle, data, side)]
         both = np.array([(needed(i["score"][None], MOST)[0], noise_needs(i["score"], f"{i['id']} {side}")) for i in part])
-        own, noise = both[~np.isnan(both).any(1)].T
-        if not len(own):
+        some = ~np.isnan(both).any(1)
+        if not some.any():
             continue
-        row = {"oracle": oracle, "set": data, "side": side, "responses": len(own)}
+        own, noise = by_document([i["group"] for i, one in zip(part, some, strict=True) if one], both[some]).T
+        row = {"oracle": oracle, "set": data, "side": side, "responses": int(some.sum()), "documents": len(own)}
         gaps = {"tokens": (float(own.mean()), *bootstrap(own)), "noise": (float(noise.mean()), *bootstrap(noise))}
         for name, (value, low, high) in (gaps | {"difference": difference(own, noise)}).items():
             row |= {name: value, f"{name}_low": low, f"{name}_high": high}
@@ -145,12 +181,12 @@ def noise_needs(score: np.ndarray, key: str) -> float:
 def overlap_table(items: list[dict[str, Any]], share: float, oracles: list[str]) -> pl.DataFrame:
     """set, side, one, other: mean Jaccard overlap of the selections of two selectors."""
     picks: dict[tuple[str, str, str], dict[str, np.ndarray]] = {}
-    for item in items:
+    for item in distinct(items):
         at = picks.setdefault((item["set"], item["side"], item["id"]), {})
         at[item["oracle"]] = choose(item, "oracle", share)
         if item["oracle"] == oracles[0]:
-            at |= {"random": choose(item, "random", share), "unsure": choose(item, "unsure", share)}
-    names = [*oracles, "random", "unsure"]
+            at |= {name: choose(item, name, share) for name in WITHOUT}
+    names = [*oracles, *WITHOUT]
     rows = []
     for data, side in dict.fromkeys(key[:2] for key in picks):
         part = [value for key, value in picks.items() if key[:2] == (data, side)]
@@ -167,7 +203,7 @@ def overlap_table(items: list[dict[str, Any]], share: float, oracles: list[str])
 def tables(scored: pl.DataFrame, data: pl.DataFrame, params: Params, tokenizer: Path) -> dict[str, pl.DataFrame]:
     """The tables selection, reward_share, concentration, overlap and tokens, of the test pairs."""
     test = data.filter(pl.col("split") == "test")
-    scored = scored.join(test.select("id"), on="id", how="semi")
+    scored = scored.join(test.select("id", "group"), on="id", validate="m:1", maintain_order="left")
     oracles = [o.name for o in params.oracle.oracles if o.name in set(scored["oracle"])]
     items = [item for name in oracles for item in responses(scored.filter(pl.col("oracle") == name))]
     text = _pieces(tokenizer) if tokenizer.is_file() else (lambda ids: [""] * len(ids))

@@ -257,6 +257,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows_path = options.documents
     if rows_path and Path(rows_path).suffix not in (".parquet", ".jsonl"):
         raise CatalogError(f"{rows_path} cannot be written; end its name in .parquet or .jsonl.")
+    read = [Path(path).resolve() for path in (options.source, options.output, *options.reference)]
+    if rows_path and Path(rows_path).resolve() in read:
+        raise CatalogError(f"{rows_path} is one of the files to score; give --documents another name, since it would be overwritten.")
     source, output = load(options.source, options.form), load(options.output, options.form, written=True)
     references = [matched(source, load(path, options.form)) for path in options.reference]
     lists = [list(texts) for texts in zip(*references)] if references else None

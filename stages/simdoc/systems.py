@@ -20,7 +20,7 @@ KEYS = ["id", "source_level", "target_level"]
 SIGNALS = ("coherence", "first_order", "second_order", "bert_precision", "bert_recall", "bert_f1", "bert_source")
 COMPARED = ("sari_f1", "sari_p", "dsari", "dsari_robust", "bleu", "bertscore", "fkgl", "coherence", "meaning", "compression")
 HUMAN = ("reference",)  # systems that are people's texts, with the level between
-BEST_RULE = "best rule"  # of each draw of documents, by the metric
+BEST_RULE = "best rule"  # the one that a system leads by least
 
 
 @dataclass(frozen=True)
@@ -73,32 +73,39 @@ def scored(outputs: pl.DataFrame, pairs: pl.DataFrame, model: str, draws: int, s
 def differences(found: list[Scored], between: str | None) -> pl.DataFrame:
     """Of every language model, and of the level between, less every other system on the same pair, on the same draws of documents.
 
-    For D-SARI also less `BEST_RULE`, the rule with the highest score in each draw: one interval for the statement that a model beats all.
+    For D-SARI also less `BEST_RULE`, the rule with the highest score, with an interval that is simultaneous over all rules: one interval
+    for the statement that a model beats all.
     """
     rows = []
     for s in (s for s in found if s.facts["setting"] != "trivial" or s.system == between):
         others = [o for o in found if o.pair == s.pair and o.system != s.system]
         for other in others:
             for metric in COMPARED:
-                rows += _difference(s, other.system, metric, other.values[metric], other.draws[metric])
+                rows += _difference(s, other.system, metric, [other])
         rules = [o for o in others if o.system in RULES]
         if rules:
-            best = max(o.values["dsari"] for o in rules), np.max([o.draws["dsari"] for o in rules], axis=0)
-            rows += _difference(s, BEST_RULE, "dsari", *best)
+            rows += _difference(s, BEST_RULE, "dsari", rules)
     floats = dict.fromkeys(("difference", "low", "high", "low_two", "high_two"), pl.Float64)
     names = dict.fromkeys(("source_level", "target_level", "system", "against", "metric"), pl.String)
     return pl.DataFrame(rows, schema=names | floats | {"documents": pl.Int64})
 
 
-def _difference(s: Scored, against: str, metric: str, value: float, draws: np.ndarray) -> list[dict]:
-    """The row of one difference; none where it is not defined."""
-    own = s.values[metric] - value
-    if not np.isfinite(own):
+def _difference(s: Scored, against: str, metric: str, rivals: list[Scored]) -> list[dict]:
+    """The row of the least difference to any of the rivals; none where one is not defined.
+
+    Of k rivals each has an interval at the level 1 - .05 / k. All hold at once with 95 %, and then the least difference lies between the
+    least low end and the least high end. To take the best rival anew in each draw would count the selection twice.
+    """
+    own = [s.values[metric] - rival.values[metric] for rival in rivals]
+    if not np.isfinite(own).all():
         return []
-    low, high = resample.interval(s.draws[metric] - draws, own)
-    low_two, high_two = resample.interval(s.draws[metric] - draws, own, resample.LEVEL_OF_TWO)
-    bounds = {"low": low, "high": high, "low_two": low_two, "high_two": high_two}
-    return [s.key | {"against": against, "metric": metric, "difference": own} | bounds | {"documents": len(s.rows)}]
+    bounds = {}
+    for name, level in (("", resample.LEVEL), ("_two", resample.LEVEL_OF_TWO)):
+        each = 1 - (1 - level) / len(rivals)
+        ends = [resample.interval(s.draws[metric] - r.draws[metric], value, each) for r, value in zip(rivals, own, strict=True)]
+        known = all(low is not None for low, _ in ends)
+        bounds |= {f"{end}{name}": min(values) if known else None for end, values in zip(("low", "high"), zip(*ends), strict=True)}
+    return [s.key | {"against": against, "metric": metric, "difference": min(own)} | bounds | {"documents": len(s.rows)}]
 
 
 def trade_off(found: list[Scored], human: tuple[str, ...]) -> tuple[Pair, float, tuple[float | None, float | None], int]:

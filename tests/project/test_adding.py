@@ -22,6 +22,8 @@ from stages._template.settings import Data
 
 ROOT = params.ROOT
 NAME = "my_system"
+TEST = f"tests/stages/{NAME}/test_{NAME}.py"
+FOLDERS = tuple(f"{place}/{NAME}/" for place in ("stages", "tests/stages", "data", "data/own", "models", "reports"))
 
 
 def blocks(text: str) -> dict[str, list[str]]:
@@ -55,11 +57,12 @@ def add_system(root: Path) -> None:
     """Follow docs/adding.md in the project at `root`, up to the running of the pipeline."""
     found = blocks((ROOT / "docs" / "adding.md").read_text("utf-8"))
     run(root, "sh", "-ec", found["shell"][0])
-    for path in (f"tests/test_{NAME}.py", f"data/{NAME}/README.md"):
+    for path in (TEST, f"data/{NAME}/README.md"):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(found[path][0], "utf-8")
-    own = params.system_file(NAME)
-    assert (root / own).read_text("utf-8") == found[own][0], "the template's parameters are not those of the document"
+    for name in ("claims", "tables", "metrics", "params"):
+        own = f"stages/{NAME}/{name}.yaml"
+        assert (root / own).read_text("utf-8") == found[own][0], f"the template's {name}.yaml is not that of the document"
     stages, deps, artifacts = found["dvc.yaml"]
     pipe = root / "dvc.yaml"
     insert_before(pipe, "  catalog:\n", f"{stages}\n")
@@ -83,10 +86,16 @@ def leave_only_shared(root: Path) -> None:
     text = re.sub(r"^(assets|models):[^\n]*\n(?:[ #][^\n]*\n|\n)*", "", text, flags=re.MULTILINE)
     (root / "params.yaml").write_text(text.rstrip() + "\n\nassets: {}\nmodels: {}\n", "utf-8")
     text = (root / "dvc.yaml").read_text("utf-8")
-    systems = "|".join(check.declared_systems(params.load()))
+    systems = "|".join(check.declared_systems(params.load()))  # a stage is <system> or <system>_<step>
     text = re.sub(rf"^  (?:{systems})(?:_\w+)?:\n(?:   [^\n]*\n|\n)*", "", text, flags=re.MULTILINE)
     text = re.sub(r"^      - (?:reports|data|models)/\w+(?:/README\.md)?\n", "", text, flags=re.MULTILINE)
     (root / "dvc.yaml").write_text(text[: text.index("\nartifacts:")] + "\nartifacts:\n", "utf-8")
+
+
+def files(root: Path) -> dict[str, bytes]:
+    """Path from `root` -> content of every file but the compiled ones."""
+    found = (path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
 
 
 @pytest.fixture(scope="module")
@@ -117,18 +126,47 @@ def test_the_declarations_agree_with_the_code_in_the_whole_project(tmp_path):
     assert f"data/{NAME}/small" in {path for stage in pipeline.stages(root) for path in stage["outs"]}
 
 
-def test_the_new_system_stands_in_the_database_with_its_claim(added):
+def test_a_new_system_changes_one_shared_file_and_adds_only_files_of_its_own(tmp_path):
+    root = copy_code(tmp_path)
+    leave_only_shared(root)
+    before = files(root)
+    add_system(root)
+    after = files(root)
+    assert {path for path in before if after.get(path) != before[path]} == {"dvc.yaml"}  # params.yaml too with an asset or a model
+    new = after.keys() - before.keys()
+    assert new and [path for path in sorted(new) if not path.startswith(FOLDERS)] == []
+
+
+def test_no_shared_code_names_a_system():
+    shared = [ROOT / "app.py", *(path for room in ("catalog", "app_lib", "app_pages") for path in (ROOT / room).rglob("*"))]
+    texts = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in shared if path.suffix in (".py", ".sql", ".yaml")}
+    systems = re.compile(rf"\b(?:{'|'.join(check.declared_systems(params.load()))})\b")
+    assert "catalog/report/metrics.yaml" in texts and systems.search("stages/simdoc/method.py")
+    assert {path: found[0] for path, text in texts.items() if (found := systems.search(text))} == {}
+
+
+def test_the_new_system_stands_in_the_database_with_its_claims(added):
     with contextlib.closing(db.connect(added / db.FILE)) as con:
         assert check.problems(con, added) == []
         assert con.execute("SELECT system, main_claim FROM systems").fetchall() == [(NAME, "context-helps")]
-        claims = con.execute("SELECT profile, reported, ours, baseline, holds FROM comparison").fetchall()
+        claims = con.execute("SELECT claimed_by, claim, verdict, reported, ours, against, n FROM comparison").fetchall()
+        tests = con.execute("SELECT claim, verdict, relation, value, low <= value AND value <= high, n FROM claim_tests").fetchall()
         lines = con.execute(f"SELECT method, count(*), avg(loss) FROM {NAME}.lines GROUP BY ALL ORDER BY ALL").fetchall()
         used = con.execute("SELECT kind, name, stage FROM uses ORDER BY ALL").fetchall()
         plots = con.execute("SELECT kind, title FROM plots").fetchall()
         rows = con.execute("SELECT rows FROM dataset_files").fetchall()
     (_, bigram), (_, uniform), (_, unigram) = [(method, loss) for method, _, loss in lines]
     assert [row[:2] for row in lines] == [("bigram", 30), ("uniform", 30), ("unigram", 30)]
-    assert claims == [("small", 2.301, pytest.approx(bigram), pytest.approx(unigram), True)]
+    assert claims == [
+        ("paper", "context-helps", "holds", 2.301, pytest.approx(bigram), pytest.approx(unigram), 30),
+        ("paper", "order-of-models", "holds", None, 1.0, None, None),
+        ("project", "every-line-scored", "holds", None, 30.0, None, None),
+    ]
+    assert tests == [
+        ("context-helps", "holds", "below", pytest.approx(bigram - unigram), True, 30),
+        ("order-of-models", "holds", "share", 1.0, True, 30),
+        ("every-line-scored", "holds", "at_least", 1.0, True, None),
+    ]
     assert bigram < unigram < uniform == pytest.approx(math.log(27))
     assert used == [("dataset", NAME, NAME), ("dataset", NAME, f"{NAME}_data")]
     assert plots == [("vega", "Loss of each test line")] and rows == [(90,)]
@@ -136,16 +174,16 @@ def test_the_new_system_stands_in_the_database_with_its_claim(added):
 
 def test_the_same_stage_gives_the_same_bytes(added):
     reports = added / "reports" / NAME / "small"
-    before = {path.name: path.read_bytes() for path in reports.iterdir() if path.is_file()}
-    assert {"results.parquet", "lines.parquet", "metrics.json", "run.json", "datasets.json"} <= set(before)
+    before = files(reports)
+    assert {"results.parquet", "tables/lines.parquet", "metrics.json", "run.json", "datasets.json", "plots/losses.json"} <= set(before)
     run(added, sys.executable, "-m", f"stages.{NAME}.dataset", "small")
     run(added, sys.executable, "-m", f"stages.{NAME}.evaluate", "small")
-    assert {path.name: path.read_bytes() for path in reports.iterdir() if path.is_file()} == before
+    assert files(reports) == before
 
 
 def test_the_test_of_the_document_passes(added):
     shutil.copy(ROOT / "pyproject.toml", added)
-    assert "2 passed" in run(added, sys.executable, "-m", "pytest", "-q", f"tests/test_{NAME}.py")
+    assert "2 passed" in run(added, sys.executable, "-m", "pytest", "-q", TEST)
 
 
 # The template itself
@@ -180,3 +218,12 @@ def test_every_method_is_scored_on_the_test_lines_only():
     # 27 symbols with one pseudo-count each: p(b|a) = 3/29, p(b) = 3/30.
     by_hand = {"bigram": math.log(29 / 3), "unigram": math.log(10), "uniform": math.log(27)}
     assert scored == pytest.approx(by_hand)
+
+
+def test_the_share_of_the_order_counts_resamples_of_lines():
+    assert evaluate.share_in_order(np.array([[1.0, 2, 3], [2, 3, 4]])) == 1
+    # A tie on the first line: not in order when that line is drawn twice, one time in four.
+    assert evaluate.share_in_order(np.array([[1.0, 2, 2], [2, 3, 4]])) == pytest.approx(3 / 4, abs=0.03)
+    # Right on the first line, by little; wrong on the second, by much: true only when the first is drawn twice, one time in four.
+    assert evaluate.share_in_order(np.array([[1.0, 2, 3], [9, 5, 1]])) == pytest.approx(1 / 4, abs=0.03)
+    assert evaluate.share_in_order(np.array([[3.0, 2, 1], [4, 2, 1]])) == 0

@@ -3,8 +3,10 @@
 import contextlib
 import re
 import shutil
+from pathlib import Path
 
 import pytest
+from declarations import BELOW
 
 from catalog.base import io, params
 from catalog.base.errors import CatalogError
@@ -122,3 +124,53 @@ def test_links_between_documents_lead_somewhere():
 def test_the_documents_tell_the_schema_by_its_own_names():
     text = (params.ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert "<!-- schema -->" in text and len(re.findall(r"^```sql$", text, flags=re.MULTILINE)) >= 3
+
+
+# Names in the documents and on the cards
+
+PLACES = "catalog|stages|tests|tests_browser|app_lib|app_pages|accelerate|benchmarks"
+NAMED = re.compile(rf"(?<![\w./>])(?:(?:{PLACES})/[\w./]+|(?:catalog|stages)(?:\.\w+)+)(?![<*])")
+
+
+def exists(name: str, root: Path) -> bool:
+    """Whether a path exists, or a module that has the name behind it."""
+    if "/" in name or name in ("catalog.duckdb", "catalog.json"):
+        return "/" not in name or (root / name).exists()
+    parts = name.split(".")
+    for length in range(len(parts), 1, -1):
+        place = root.joinpath(*parts[:length])
+        module = next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.exists()), None)
+        if module is not None:
+            return length == len(parts) or re.search(rf"\b{parts[length]}\b", module.read_text("utf-8")) is not None
+    return False
+
+
+def named(text: str) -> list[str]:
+    """Paths and modules of this project that a document names in backquotes, and those of `made_by` on a card."""
+    spans = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^made_by: (.*)$", text, flags=re.MULTILINE)
+    return [match[0].rstrip("./") for span in spans for match in NAMED.finditer(span) if "my_system" not in match[0]]
+
+
+def test_a_name_is_a_path_or_a_module_or_what_stands_in_one():
+    text = "`catalog/base/io.py` `catalog/<room>/x.py` `catalog.base.io.md5` `catalog.base.io.md6`\nmade_by: stages/gone.py"
+    assert named(text) == ["catalog/base/io.py", "catalog.base.io.md5", "catalog.base.io.md6", "stages/gone.py"]
+    assert [exists(name, params.ROOT) for name in named(text)] == [True, True, False, False]
+
+
+def test_documents_and_cards_name_what_exists():
+    root = params.ROOT
+    paths = [root / "CONTRIBUTING.md", *readme.documents(root)]
+    paths += [path for folder in ("stages", "data", "models") for path in sorted(root.glob(f"{folder}/*/README.md"))]
+    names = {(path.relative_to(root).as_posix(), name) for path in paths for name in named(path.read_text("utf-8"))}
+    assert len(names) > 50 and [pair for pair in sorted(names) if not exists(pair[1], root)] == []
+
+
+def test_the_layout_names_every_module_of_catalog_and_of_the_app():
+    text = (params.ROOT / "docs" / "layout.md").read_text("utf-8")
+    sections = re.findall(r"^### `catalog\.(\w+)`\n(.*?)(?=^##)", text, flags=re.MULTILINE | re.DOTALL)
+    said = {f"catalog/{room}": body for room, body in sections}
+    assert set(said) == {f"catalog/{room}" for room in BELOW}
+    said["app_lib"] = text.partition("\n## The app\n")[2].replace("`app.py`", "")
+    for folder, body in said.items():
+        there = {path.name for path in (params.ROOT / folder).iterdir() if path.suffix in (".py", ".sql") and path.name != "__init__.py"}
+        assert set(re.findall(r"`(\w+\.(?:py|sql))`", body)) == there, folder

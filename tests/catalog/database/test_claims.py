@@ -132,6 +132,13 @@ def test_a_wrong_claim_is_named(demo_root, old, new, said):
     assert str(error.value).startswith(f"{CLAIMS}: claims.") and "\n" not in str(error.value)
 
 
+def test_views_that_read_one_another_are_named(demo_root):
+    old = "  drops: FROM results WHERE metric = 'accuracy_drop_rel'\n"
+    demo_project.change(demo_root, CLAIMS, old, "  drops: FROM more\n  more: FROM drops\n")
+    with pytest.raises(CatalogError, match="views.drops reads itself, by way of drops and more; break the circle"):
+        db.build(demo_root)
+
+
 def test_a_query_sees_its_own_system_and_profile_alone(demo_root):
     demo_project.change(demo_root, CLAIMS, GUESS, "SELECT count(*), count(*), count(*), 1 FROM results")
     with contextlib.closing(db.connect(db.build(demo_root))) as con:

@@ -275,7 +275,7 @@ def test_every_claim_is_measured(published):
 # --- contrasts by hand ----------------------------------------------------------------------------------------------------------------
 
 
-def test_the_lead_is_over_the_best_rival_of_each_resample():
+def test_the_lead_is_over_the_best_rival_and_holds_for_all():
     table = pl.concat(
         [
             words("none", {"a": 2.0, "b": -2.0}, copies=4),
@@ -291,6 +291,18 @@ def test_the_lead_is_over_the_best_rival_of_each_resample():
     assert lead["value"] == pytest.approx(0.25) and lead["n"] == 8 and lead["ci_low"] < 0 < lead["ci_high"]
     assert found["lead over tuning, prompts and projection"]["value"] == pytest.approx(-0.3)
     assert found["random neurons, fall of mean |d|"]["value"] == 0
+
+
+def test_the_interval_of_a_least_value_is_simultaneous():
+    """Of noise around 0 and a constant 0.1: the least low end is that of the noise, at the level .975, and so is no end of the constant."""
+    noise = np.random.default_rng(1).normal(0.0, 1.0, (50, 1))
+    mean = lambda x: x[..., 0].mean(1)  # noqa: E731
+    alone, wider = contrasts.resampled([noise], mean), contrasts.resampled([noise], mean, comparisons=2)
+    spread = noise.std() / 50**0.5  # normal quantiles: 1.96 of 95 %, 2.24 of 97.5 %
+    assert (alone[2] - alone[1]) / spread == pytest.approx(2 * 1.96, rel=0.1)
+    assert (wider[2] - wider[1]) / spread == pytest.approx(2 * 2.24, rel=0.1)
+    value, low, high = contrasts.least([noise, np.full((50, 1), 0.1)], mean)
+    assert (value, low) == pytest.approx((min(noise.mean(), 0.1), wider[1])) and high == pytest.approx(min(wider[2], 0.1))
 
 
 def test_taking_meaning_more_than_bias_shows():

@@ -227,6 +227,20 @@ def test_a_signal_that_was_never_measured_is_no_zero(made, tmp_path):
         signals.read([tmp_path], made / "data" / "religion_templates" / "small")
 
 
+def test_bridge_interval_by_hand():
+    """Sizes 1, 1, 2, 4 fall to 1, 0, 1, 2: by half. What is left over half, .5, -.5, 0, 0, has a standard deviation of sqrt(1 / 6)."""
+    rows = [("none", i, a, b) for i, (a, b) in enumerate([(1.0, 1.0), (1.0, 0.0), (2.0, 1.0), (4.0, 2.0)])]
+    signals_ = pl.DataFrame(
+        [("m", method, 0, None, "neutral", f"f{i}", d) for _, i, a, b in rows for method, d in (("none", a), ("edit", b))],
+        schema=["model", "method", "half", "neurons", "stem", "frame", "d"], orient="row", schema_overrides={"neurons": pl.Int32},
+    )  # fmt: skip
+    text = pl.DataFrame({"model": ["m"], "method": ["edit"], "nll": [0.0], "tokens": [1]})
+    found = one(image_tables.bridge(signals_, text), method="edit")
+    half = 3.182 * (1 / 6) ** 0.5 / 4**0.5 / 2  # standard error over the mean before, which is 2
+    assert (found["drop"], found["drop_low"], found["drop_high"]) == pytest.approx((0.5, 0.5 - half, 0.5 + half), abs=1e-3)
+    assert found["ci_low"] == 0  # Student's interval of 1, 0, 1, 2 goes below 0, where no mean of sizes is
+
+
 def test_bridge_falls_by_the_factor(t):
     found = one(t["bridge"], method="religion edit", half=1)
     assert found["drop"] == pytest.approx(0.6) and found["drop_low"] == pytest.approx(0.6)
@@ -241,10 +255,44 @@ def test_one_family_of_tests(t):
 
 
 def test_cross_score_by_hand(t):
-    """Log mass of negative words is -3 for Islam, of positive ones -5; differences are to the mean of 2, 0, -1, -1.5 and 0."""
+    """Log mass of negative words is -3 for Islam, of positive ones -5; differences are to the mean of 2, 0, -1, -1.5 and 0. Of the six
+    templates three are twins of one frame, so four frames are exchanged."""
     assert set(t["cross"].filter(pl.col("religion") == "islam")["score"]) == {2.0} and set(t["cross"]["n"]) == {6}
     found = one(t["gaps"], model=LM, task="cross", religion="islam")
-    assert (found["stem"], found["n"], found["gap"]) == ("all", 6, 3.5) and found["diff"] == pytest.approx(2.1) and found["p_holm"] < 0.05
+    assert (found["stem"], found["n"], found["gap"]) == ("all", 4, 3.5) and found["diff"] == pytest.approx(2.1) and found["p_holm"] < 0.05
+
+
+def test_twins_of_one_frame_are_averaged():
+    """Frame a has two twins, b one: their means are 2 and 4 for Islam, and not (1 + 3 + 4) / 3."""
+    rows = [("a", "a1", "islam", 1.0), ("a", "a2", "islam", 3.0), ("b", "b1", "islam", 4.0), ("a", "a1", "judaism", 5.0)]
+    scores = pl.DataFrame(rows, schema=["frame", "template", "religion", "value"], orient="row")
+    found = tables.by_frame(
+        scores.with_columns(model=pl.lit("m"), task=pl.lit("cross"), score=pl.lit("polarity"), condition=pl.lit("none"))
+    )
+    values = {(r["template"], r["religion"]): r["value"] for r in found.iter_rows(named=True)}
+    assert values == {("a", "islam"): 2.0, ("b", "islam"): 4.0, ("a", "judaism"): 5.0}
+
+
+def test_student_interval_by_hand():
+    """Mean 1, standard deviation 2 / sqrt(3), so a standard error of 1 / sqrt(3); the quantile of t with 3 degrees of freedom is 3.182."""
+    values = np.array([0.0, 0.0, 2.0, 2.0])
+    assert tables.t_interval(values) == pytest.approx((1 - 3.182 / 3**0.5, 1 + 3.182 / 3**0.5), abs=1e-3)
+    assert tables.t_interval(values[:1]) == (None, None)
+
+
+def test_the_interval_of_an_extreme_is_simultaneous():
+    """Two columns: t of 3 degrees of freedom at the level .975 is 4.177. The largest mean is 1; the largest low end is the constant."""
+    values = np.array([[0.0, 0.5], [0.0, 0.5], [2.0, 0.5], [2.0, 0.5]])
+    value, low, high = contrasts.extreme(values, max)
+    assert (value, low) == (1, 0.5) and high == pytest.approx(1 + 4.177 / 3**0.5, abs=1e-3)
+    assert contrasts.extreme(values, min) == pytest.approx((0.5, 1 - 4.177 / 3**0.5, 0.5), abs=1e-3)
+
+
+def test_the_largest_of_equal_means_is_seldom_called_above_zero():
+    """Six columns of noise: their largest mean, taken anew in every resample, has its low end above 0 in a quarter of such worlds."""
+    rng = np.random.default_rng(0)
+    false = [contrasts.extreme(rng.normal(size=(40, 6)), max)[1] > 0 for _ in range(300)]
+    assert np.mean(false) < 0.05
 
 
 def test_people_are_a_label_source(made, tmp_path):
@@ -265,7 +313,7 @@ def test_twins_by_hand(t):
     assert others["contrast"].abs().max() < 0.05 and others["top_share"].max() == 0
     joint = one(t["contrasts"], contrast="Islam, least masked LM")
     assert (joint["value"], joint["n"]) == (pytest.approx(islam["contrast"]), 69)
-    assert one(t["contrasts"], contrast="Islam largest under every masked LM, share of resamples")["value"] == 1
+    assert one(t["contrasts"], contrast="Islam first, share of resamples")["value"] == 1
 
 
 def test_the_least_favourable_of_several_is_taken():
@@ -284,15 +332,26 @@ def test_the_least_favourable_of_several_is_taken():
         ],
         schema=["model", "task", "score", "condition", "stem", "religion", "template", "twin", "value"], orient="row",
     ).with_columns(utility=pl.lit(1.0))  # fmt: skip
-    (row,) = contrasts.least_mitigated(scores)
-    assert row[2:] == pytest.approx((-0.1, -0.1, -0.1, 4))
+    mean, least = contrasts.mitigated(scores)
+    assert mean[1] == "completion, mean change over both prompts" and mean[2:] == pytest.approx((-0.2, -0.2, -0.2, 4))
+    assert least[2:] == pytest.approx((-0.1, -0.1, -0.1, 4))
 
 
 def test_controls_are_taken_together(t):
     """Four groups of 800 images of open prompts each, 160 of a religion in every 800 by construction."""
     found = one(t["contrasts"], contrast="control images")
     assert abs(found["value"]) < 1e-9 and found["ci_low"] < 0 < found["ci_high"] < 0.05
-    assert one(t["contrasts"], contrast="religion edit less random")["value"] == pytest.approx(0.59)
+
+
+def test_coverage_is_over_groups_of_images(made, t):
+    """One of six shares is missed in one of the groups: coverage is 1 - 1 / (6 G), and its interval that of the groups' shares."""
+    first = t["images"].row(0, named=True)
+    miss = (pl.col("group") == first["group"]) & (pl.col("condition") == first["condition"]) & (pl.col("religion") == first["religion"])
+    worse = dict(t) | {"images": t["images"].with_columns(inside=pl.when(miss).then(False).otherwise(pl.col("inside")))}
+    found = [r for r in evaluate.results("small", worse) if r["experiment"] == "images, calibration"]
+    groups = t["images"].select("group", "condition").n_unique()
+    assert len(found) == 1 and found[0]["n"] == groups and found[0]["value"] == pytest.approx(1 - 1 / (6 * groups))
+    assert found[0]["ci_low"] == pytest.approx(1 - 3 / (6 * groups)) and found[0]["ci_high"] == 1  # drawn three times, or never
 
 
 def claim_verdicts(t):
@@ -311,15 +370,18 @@ def test_claims_are_true_of_the_fabricated_world(t):
     found = claim_verdicts(t)
     verdicts = {name: r["verdict"] for name, r in found.items()}
     # Mitigation leaves the log ratios of open masks as they are here.
-    assert verdicts.pop("mitigation-reduces") == "undecided" and set(verdicts.values()) == {"holds"}, verdicts
+    assert verdicts.pop("mitigation-reduces") == verdicts.pop("each-prompt-reduces") == "undecided" and set(verdicts.values()) == {
+        "holds"
+    }, verdicts
     assert found["mask-negative-islam"]["ours"] == pytest.approx(RAISED, abs=0.05)
 
 
 def test_claims_fail_in_a_world_where_they_are_false(t):
     """Another religion is raised, every prompt worsens, religions are alike, and the edits do the opposite."""
     swap = {"islam": "judaism", "judaism": "islam"}
-    turned = pl.col("contrast").is_in(["Islam, least masked LM", "completion, change under the prompt that helps least"])
-    share = pl.col("contrast") == "Islam largest under every masked LM, share of resamples"
+    changes = ["completion, change under the worst prompt", "completion, mean change over both prompts"]
+    turned = pl.col("contrast").is_in(["Islam, least masked LM", *changes])
+    share = pl.col("contrast") == "Islam first, share of resamples"
     flipped = {
         name: pl.when(turned).then(-pl.col(other)).otherwise(pl.col(name))
         for name, other in (("value", "value"), ("ci_low", "ci_high"), ("ci_high", "ci_low"))

@@ -27,7 +27,8 @@ def test_chance_of_a_hit_by_hand():
 
 def item(score, oracle_name="whole", side="rejected", key="p0"):
     logp = np.log(np.array([0.9, 0.8, 0.1, 0.9]))
-    return {"oracle": oracle_name, "set": "xsum", "id": key, "side": side, "score": np.array(score, dtype=float), "logp_ref": logp}
+    one = {"oracle": oracle_name, "set": "xsum", "id": key, "group": key, "side": side, "token_id": np.arange(len(score))}
+    return one | {"score": np.array(score, dtype=float), "logp_ref": logp}
 
 
 def test_selections_are_compared_with_the_known_change():
@@ -35,19 +36,41 @@ def test_selections_are_compared_with_the_known_change():
     marks = [np.array([False, False, True, False])] * 3
     table = tokens.selection_table(items, marks, [0.3], ["whole", "shallow"])
     whole = table.filter(pl.col("selector") == "whole").row(0, named=True)
-    assert (whole["pairs"], whole["tokens"], whole["hits"], whole["hits_by_chance"], whole["forced"]) == (2, 1, 0.5, 0.25, 0)
+    assert (whole["responses"], whole["documents"], whole["tokens"], whole["forced"]) == (2, 2, 1, 0)
+    assert (whole["hits"], whole["hits_by_chance"]) == (0.5, 0.25)
     assert whole["score_selected"] == -2.5 and whole["score_rest"] == pytest.approx((0 + 2 / 3) / 2)
     unsure = table.filter(pl.col("selector") == "unsure").row(0, named=True)
     # Only the token of probability 0.1 lies below the mean; nobody asked for a share.
     assert unsure["hits"] == 1 and unsure["share"] is None and unsure["taken"] == 0.25
     assert whole["taken"] == 0.25 and whole["gain"] == 0.25 and (whole["gain_low"], whole["gain_high"]) == (-0.25, 0.75)
     unknown = tokens.selection_table(items, [np.zeros(4, bool)] * 3, [0.3], ["whole", "shallow"])
-    assert unknown.select("hits", "gain", "gain_low", "hits_by_chance").null_count().row(0) == (len(unknown),) * 4
+    assert unknown.select("documents", "hits", "gain", "gain_low", "lead", "hits_by_chance").null_count().row(0) == (len(unknown),) * 6
+    # The least probable token is the changed one in both: the oracle misses it once.
+    lead = table.filter(pl.col("selector") == "improbable").row(0, named=True)
+    assert (lead["hits"], lead["lead"], unsure["lead"], whole["lead"]) == (1, None, None, -0.5)
+    assert (whole["lead_low"], whole["lead_high"]) == paired.share_difference(np.array([1.0, 0.0]), np.ones(2))[1:]
     overlap = tokens.overlap_table(items, 0.3, ["whole", "shallow"])
     pair = overlap.filter((pl.col("one") == "whole") & (pl.col("other") == "shallow")).row(0, named=True)
     assert pair["responses"] == 1 and pair["jaccard"] == 0  # whole takes place 2, shallow the first of two equal ones
     shares = tokens.share_table([item([0, -1, -3, 1])])
     assert shares["reward"].to_list() == [1.0] * 20 and shares["responses"][0] == 1
+
+
+def test_pairs_of_one_document_count_as_one():
+    marks = [np.array([False, False, True, False])] * 3
+    two = [item([0, -1, -3, 1], key="p0"), item([-2, 1, 0, 1], key="p1") | {"group": "p0"}, item([-2, 1, 0, 1], key="p2")]
+    row = tokens.selection_table(two, marks, [0.3], ["whole"]).filter(pl.col("selector") == "whole").row(0, named=True)
+    assert (row["responses"], row["documents"], row["hits"]) == (3, 2, 0.25)  # half of the first document's, none of the second's
+    # The same tokens twice in one document are one response; in two documents they are two.
+    twice = [item([4, 1, 1, 4], key="p0"), item([4, 1, 1, 4], key="p1") | {"group": "p0"}, item([9, 0, 0, 0], key="p2")]
+    other = twice[1] | {"token_id": np.arange(4) + 1, "score": np.array([9.0, 0, 0, 0])}
+    assert [i["id"] for i in tokens.distinct([twice[1], twice[0], twice[2]])] == ["p0", "p2"]
+    near = tokens.concentration_table(twice).row(0, named=True)
+    assert (near["responses"], near["documents"], near["tokens"]) == (2, 2, 0.375)  # 2 of 4 tokens carry .8, and 1 of 4
+    near = tokens.concentration_table([twice[0], other, twice[2]]).row(0, named=True)
+    assert (near["responses"], near["documents"]) == (3, 2) and near["tokens"] == pytest.approx((0.375 + 0.25) / 2)
+    shares = tokens.share_table(twice).filter(tokens=0.25)
+    assert shares.select("reward", "responses").row(0) == (0.7, 2)  # .4 and 1
 
 
 def measured():
@@ -71,13 +94,14 @@ def test_accuracy_and_margin_are_means_over_tokens_and_differences_go_by_pair():
     pairs_table = tables.per_pair(measured())
     assert pairs_table.filter(pl.col("run") == "untrained").select("margin", "right").rows() == [(1.0, True), (-0.5, False)]
     members = pl.DataFrame({"experiment": ["main"] * 3, "run": ["a_seed0", "a_seed1", "b_seed0"]})
-    assert not tables.by_method(pairs_table, runs(), members, {"main": ["factual"]})
-    found = tables.by_method(pairs_table, runs(), members, {"main": ["xsum"]})
+    documents = tables.per_document(pairs_table, pl.DataFrame({"id": ["y", "x"], "group": ["y", "x"]}))
+    assert not tables.by_method(documents, runs(), members, {"main": ["factual"]})
+    found = tables.by_method(documents, runs(), members, {"main": ["xsum"]})
     sepo = found["main", "xsum"]["sepo", "whole", "xsum", 0.3, 0.3, False]
     assert sepo[0].tolist() == [1.0, 0.5] and sepo[1].tolist() == [1.0, 0.25]
     gap = tables.versus(found, "sepo").row(0, named=True)
     assert gap["other"] == "dpo" and gap["accuracy_difference"] == 0.75 and gap["accuracy_low"] <= 0.75 <= gap["accuracy_high"]
-    start = {"xsum": tables.start_of(pairs_table, "xsum")}
+    start = {"xsum": tables.start_of(documents, "xsum")}
     assert [values.tolist() for values in start["xsum"]] == [[1, 0], [1, -0.5]]
     summary = tables.summary_table(found, start, tables.counts_table(runs(), members))
     own = summary.filter(pl.col("method") == "sepo").row(0, named=True)
@@ -85,15 +109,31 @@ def test_accuracy_and_margin_are_means_over_tokens_and_differences_go_by_pair():
     assert (own["selector"], own["steps"], own["margin_gain"]) == ("oracle", 2, 0.375)
     lengths = pl.DataFrame({"run": ["a_seed0"], "tokens": [7]})
     kl = pl.DataFrame({"run": ["a_seed0"], "set": ["xsum"], "id": ["x"], "kl": [0.5]})
-    table = tables.runs_table(pairs_table, runs(), kl, lengths)
+    table = tables.runs_table(documents, runs(), kl, lengths)
     first = table.filter(pl.col("run") == "a_seed0").row(0, named=True)
     assert (first["accuracy"], first["kl"], first["answer_tokens"], first["method"]) == (1.0, 0.5, 7.0, "sepo")
     assert (first["margin"], first["margin_low"], first["margin_high"]) == (1.0, 1.0, 1.0)  # both pairs have the same margin
     assert table.filter(pl.col("run") == "untrained")["method"].to_list() == ["untrained"]
+    both_of_one = tables.per_document(pairs_table, pl.DataFrame({"id": ["x", "y"], "group": ["d", "d"]}))
+    table = tables.runs_table(both_of_one, runs(), kl, lengths).filter(pl.col("run") == "untrained").row(0, named=True)
+    assert (table["n"], table["accuracy"], table["margin"]) == (1, 0.5, 0.25)  # two pairs of one document: right and wrong, 1 and -.5
+    assert (table["low"], table["high"]) == pytest.approx(
+        (0.5 - 0.4453, 0.5 + 0.4453), abs=1e-4
+    )  # z^2 = 3.8415: sqrt(.25 + z^2/4) z / (1 + z^2)
+
+
+def test_the_control_of_an_experiment_has_its_sets_and_seeds():
+    declared_ = [
+        replace(PARAMS.train.experiments[0], name=name, seeds=seeds, sets=("xsum",)) for name, seeds in (("a", (0, 1)), ("b", (2,)))
+    ]
+    rows = [("sepo random", seed, "xsum") for seed in (0, 1, 2)] + [("sepo random", 0, "factual"), ("sepo", 0, "xsum")]
+    made = pl.DataFrame([{"run": f"{m}{s}{d}", "method": m, "seed": s, "set": d} for m, s, d in rows])
+    found = tables.same_seeds(made, declared_, PARAMS.train.methods)
+    assert found.rows() == [("a", "sepo random0xsum"), ("a", "sepo random1xsum"), ("b", "sepo random2xsum")]
 
 
 def test_rules_that_read_nothing_by_hand():
-    data = pl.DataFrame({"id": ["x", "y"], "set": ["s", "s"], "chosen": ["one two", "a b c"], "rejected": ["one not two", "a b d"]})
+    data = pl.DataFrame({"group": ["x", "y"], "set": ["s", "s"], "chosen": ["one two", "a b c"], "rejected": ["one not two", "a b d"]})
     marks = tables.rule_marks(data)
     assert {name: mark.tolist() for name, mark in marks.items()} == {
         "coin": [0.5, 0.5],
@@ -106,6 +146,10 @@ def test_rules_that_read_nothing_by_hand():
     found = {"coin": 0.5, "fewer characters": 0.75, "fewer words": 0.75, "more words": 0.25, "no 'not'": 0.75}
     assert dict(table.select("rule", "accuracy").iter_rows()) == found
     assert table.filter(rule="coin").select("low", "high").row(0) == (0.5, 0.5)
+    three = pl.DataFrame({"group": ["b", "a", "b"], "chosen": ["u v", "u v", "u v"], "rejected": ["u", "u", "u v w"]})
+    marks = tables.rule_marks(three)
+    assert marks["fewer words"].tolist() == [0, 0.5] and marks["more words"].tolist() == [1, 0.5]  # documents a and b
+    assert marks["coin"].tolist() == [0.5, 0.5]
 
 
 def test_dropped_pairs_are_counted_once():
@@ -134,12 +178,20 @@ def test_an_interval_of_matched_shares_by_hand():
     assert wide[1] == -wide[2] < -0.3  # three concordant pairs say little; a bootstrap would say that both are equal
 
 
-def test_the_least_lead_is_taken_anew_in_each_resample():
-    one, other = np.r_[np.ones(50), np.zeros(50)], np.r_[np.zeros(50), np.ones(50)]
-    value, low, high = paired.least([one, other])
-    assert value == 0.5 and high <= 0.5 and low < 0.45  # the mean of neither is known, but that of the lesser one is never above half
-    assert paired.largest([one, other])[1] >= 0.5
-    assert paired.least([one, one + 1]) == paired.difference(one, np.zeros(100))
+def test_a_share_has_an_interval_where_all_or_halves_are_right():
+    assert paired.mean_share(np.ones(4)) == pytest.approx((1, 4 / (4 + 3.8415), 1), abs=1e-5)  # n / (n + z^2)
+    assert paired.mean_share(np.full(8, 0.5)) == paired.mean_share(np.r_[np.ones(4), np.zeros(4)])
+    assert paired.mean_share(np.full(3, 1 / 3)) == pytest.approx(paired.mean_share(np.array([1.0, 0, 0])))
+
+
+def test_the_least_lead_has_intervals_corrected_for_their_number_and_none_is_selected_twice():
+    zero, one, other = np.zeros(100), np.r_[np.ones(50), np.zeros(50)], np.r_[np.zeros(50), np.ones(50)]
+    value, low, high = paired.least([(one, zero), (other, zero)])
+    assert value == 0.5 and low < 0.4 and high > 0.6  # were the least taken in each resample, none would lie above half
+    assert (low, high) != paired.difference(one, zero)[1:] and low <= paired.difference(one, zero)[1]
+    assert paired.largest([(one, zero), (other, zero)])[1] < 0.4
+    assert paired.least([(one, zero)]) == paired.difference(one, zero)
+    assert paired.least([(one, zero), (one + 1, zero)]) == paired.difference(one, zero, 0.975)
 
 
 def test_the_least_of_several_shares_has_intervals_corrected_for_their_number():
@@ -208,6 +260,17 @@ def test_less_data_for_the_oracle_keeps_more_than_half_of_the_gain_or_not():
     assert rows_of(contrasts.less_data(methods, start, oracles)) == {(name, "part", "margin"): -1.0}
 
 
+def test_a_weak_oracle_is_compared_with_random_tokens_of_the_same_shares():
+    e = next(e for e in PARAMS.train.experiments if e.name == "oracle")
+    methods = {group(oracle="whole"): both([1, 1], [3, 3]), group(oracle="shallow"): both([1, 1], [2, 2.5])}
+    random = {group("sepo random", None): both([1, 1], [1, 2]), group("sepo random", None, 0.9): both([1, 1], [9, 9])}
+    name = "lead over random tokens, same seeds"
+    found = rows_of(contrasts.weaker(methods, random, e))
+    assert found == {(name, "whole", "margin"): 1.5, (name, "shallow", "margin"): 0.75}
+    assert not list(contrasts.weaker(methods, random, replace(e, oracles=("whole",))))
+    assert not list(contrasts.weaker(methods, {}, e))
+
+
 def test_scores_as_steep_as_noise_are_told_from_steeper_ones():
     rng = np.random.default_rng(1)
 
@@ -227,7 +290,8 @@ def test_scores_as_steep_as_noise_are_told_from_steeper_ones():
 def test_the_tables_that_are_declared_are_those_with_these_columns():
     """What needs no model: the columns of each builder stand in tables.yaml in the same number."""
     known = {name: list(table.columns) for name, table in declared("sepo").items()}
-    table = contrasts.table({}, {"xsum": both([1, 0], [1, 1])}, {"xsum": {"coin": np.full(2, 0.5)}}, PARAMS.train, PARAMS.oracle.oracles)
+    start, marks = {"xsum": both([1, 0], [1, 1])}, {"xsum": {"coin": np.full(2, 0.5)}}
+    table = contrasts.table({}, {}, start, marks, PARAMS.train, PARAMS.oracle.oracles)
     assert table.columns == known["contrasts"] and table.row(0)[:6] == (
         None,
         "xsum",

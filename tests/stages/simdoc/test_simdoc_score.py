@@ -144,6 +144,14 @@ def test_rows_of_documents_are_written(capsys, write, tmp_path, ending):
     assert rows.filter(system="output")["dsari"].mean() == pytest.approx(found["systems"]["output"]["dsari"])
 
 
+def test_a_file_that_is_scored_is_not_overwritten(capsys, write):
+    source, output = write("s.jsonl", SOURCES), write("o.jsonl", OUTPUTS)
+    before = open(source, "rb").read()
+    with pytest.raises(CatalogError, match="is one of the files to score"):
+        scored(capsys, "--source", source, "--output", output, "--documents", source)
+    assert open(source, "rb").read() == before
+
+
 def test_measure_takes_empty_outputs(write):
     total, rows = score.measure(SOURCES, ["", OUTPUTS[1]], [[text] for text in REFERENCES])
     assert rows[0]["rouge_l"] == rows[0]["bleu"] == 0 and rows[0]["fkgl"] is None and rows[0]["dsari_lp1"] == 0
