@@ -197,7 +197,20 @@ METRIC = "gap: {display_name: Gap, description: A gap., unit: '', lower_is_bette
         ("range: [0, 1]", "extra: 5", "must have exactly the keys"),
         *(
             ("[0, 1]", other, "it must be .lowest, highest., two rising numbers")
-            for other in ("5", "null", "[1]", "{a: 1}", "[0, 1, 2]", "[1, -1]", "[1, 1]", "[true, false]", "[.nan, .inf]", "'01'", "[a, b]")
+            for other in (
+                "5",
+                "null",
+                "[1]",
+                "{a: 1}",
+                "[0, 1, 2]",
+                "[1, -1]",
+                "[1, 1]",
+                "[true, false]",
+                "[false, true]",
+                "[.nan, .inf]",
+                "'01'",
+                "[a, b]",
+            )
         ),
         ("[0, 1]", "[0, 1" + "0" * 400 + "]", "two rising numbers"),
         ("display_name: Gap", "display_name: [a]", "has the display_name .'a'."),
