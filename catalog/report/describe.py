@@ -28,22 +28,28 @@ def describe_dataset(path: str | Path, dataset: str, profile: str, *, root: Path
         {dataset, profile, path (from the root), rows, bytes, md5, columns: [{name, type}], head: [first 5 rows]}.
 
     Raises:
-        CatalogError: the file is absent, of another kind, or outside the project.
+        CatalogError: the file is absent, of another kind, a folder, broken, or outside the project.
     """
     path = Path(path)
     if path.suffix not in _READERS:
         raise CatalogError(f"{path} cannot be described; a data set's table is .parquet, .csv or .jsonl.")
     place = _relative(path, root)
-    frame = _READERS[path.suffix](path)
-    head = json.loads(json.dumps(frame.head(5).collect().to_dicts(), default=str))
+    if not path.is_file():
+        raise CatalogError(f"{path} is a folder, but a data set's table is one file; describe the file.")
+    try:
+        frame = _READERS[path.suffix](path)
+        first, rows, schema = frame.head(5).collect(), frame.select(pl.len()).collect().item(), frame.collect_schema()
+    except pl.exceptions.PolarsError as error:
+        raise CatalogError(f"{path} cannot be read ({' '.join(str(error).split())}); run the stage that makes it again.") from None
+    head = json.loads(json.dumps(first.to_dicts(), default=str))
     return {
         "dataset": dataset,
         "profile": profile,
         "path": place,
-        "rows": frame.select(pl.len()).collect().item(),
+        "rows": rows,
         "bytes": path.stat().st_size,
         "md5": io.md5(path),
-        "columns": [{"name": name, "type": str(kind)} for name, kind in frame.collect_schema().items()],
+        "columns": [{"name": name, "type": str(kind)} for name, kind in schema.items()],
         "head": _cut(head),
     }
 

@@ -1,7 +1,11 @@
-"""Names and places of reports."""
+"""Names and places of reports, and the reading of the files that declare what is in them."""
 
 import re
 from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from catalog.base import params
 from catalog.base.errors import CatalogError
@@ -15,3 +19,21 @@ def folder(system: str, profile: str, root: Path | None = None) -> Path:
         if not NAME.match(name):
             raise CatalogError(f"{name!r} cannot be a folder of reports/; use lower-case letters, digits and _.")
     return (root or params.ROOT) / "reports" / system / profile
+
+
+def entries(path: Path, where: str) -> dict[Any, Any]:
+    """The entries of a YAML file that maps names to what they declare; `where` is the file's name in messages."""
+    try:
+        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date or number that is none
+        raise CatalogError(f"{where} cannot be read, correct it: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise CatalogError(f"{where} must map names to what they declare (`name:` and indented lines below it), not be a list or a text.")
+    return content
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value is a text with more than blanks in it."""
+    return isinstance(value, str) and bool(value.strip())

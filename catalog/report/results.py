@@ -79,14 +79,39 @@ def row(
         ci: lower and upper bound of a 95 % interval, in the unit of the metric, or (None, None).
         n: number of items behind the value.
     """
-    low, high = ci
-    key = dict(zip(KEY, (system, profile, experiment, dataset, model, method, metric, split, int(seed)), strict=True))
+    key = dict(zip(KEY, (system, profile, experiment, dataset, model, method, metric, split, seed), strict=True))
+    label = _label(key)
+    key["seed"] = _whole(seed, "seed", label)
+    try:
+        low, high = ci
+    except (TypeError, ValueError):
+        raise CatalogError(f"The result {label} has the interval {ci!r}; give its two bounds, or (None, None).") from None
     number = {
-        "value": float(value),
-        "ci_low": None if low is None else float(low),
-        "ci_high": None if high is None else float(high),
+        "value": _number(value, "value", label),
+        "ci_low": None if low is None else _number(low, "lower bound", label),
+        "ci_high": None if high is None else _number(high, "upper bound", label),
     }
-    return key | number | {"n": None if n is None else int(n)}
+    return key | number | {"n": None if n is None else _whole(n, "n", label)}
+
+
+def _number(value: Any, name: str, label: str) -> float:
+    """A number as a float; texts are none, also those that read like one."""
+    try:
+        if not isinstance(value, (str, bytes)):
+            return float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise CatalogError(f"The result {label} has the {name} {value!r}, which is not a number; give one, or leave the result out.")
+
+
+def _whole(value: Any, name: str, label: str) -> int:
+    """A whole number of 64 bits as an int, be it given as 19, 19.0 or a number of numpy."""
+    try:
+        if not isinstance(value, (str, bytes, bool)) and int(value) == value and -(2**63) <= int(value) < 2**63:
+            return int(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise CatalogError(f"The result {label} has {name} {value!r}; give a whole number that 64 bits hold.")
 
 
 def write_results(rows: Iterable[dict[str, Any]], system: str, profile: str, *, root: Path | None = None) -> None:
@@ -97,15 +122,16 @@ def write_results(rows: Iterable[dict[str, Any]], system: str, profile: str, *, 
 
     Raises:
         CatalogError: no rows; a value that is not finite or lies outside its metric's range or its interval; a metric
-            that is not in `metrics.yaml`; two rows with one key; a row of another system or profile.
+            that is not in `metrics.yaml`; two rows with one key; a row of another system or profile;
+            a name that `metrics.json` cannot tell from another.
     """
     rows = list(rows)
     if not rows:
         raise CatalogError(f"{system} ({profile}) has no result rows; give at least one.")
     seen = set()
     known = metrics(system, root)
+    rows = [_checked(item, system, profile, known) for item in rows]
     for item in rows:
-        _check_row(item, system, profile, known)
         key = tuple(item[name] for name in KEY)
         if key in seen:
             raise CatalogError(f"Two results have the key {_label(item)}; give each its own experiment, method, split or seed.")
@@ -116,10 +142,12 @@ def write_results(rows: Iterable[dict[str, Any]], system: str, profile: str, *, 
     io.write_json(_nested(df), target / "metrics.json")
 
 
-def _check_row(item: dict[str, Any], system: str, profile: str, known: dict[str, dict[str, Any]]) -> None:
-    """Raise `CatalogError` if one row does not hold what its metric and its key promise."""
+def _checked(item: Any, system: str, profile: str, known: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The row, its numbers in their types; `CatalogError` if it does not hold what its metric and its key promise."""
+    if not isinstance(item, dict):
+        raise CatalogError(f"A result row is {item!r}; make it with catalog.report.results.row.")
     if set(item) != set(SCHEMA):
-        raise CatalogError(f"A result row has the keys {', '.join(sorted(item))}; make it with catalog.report.results.row.")
+        raise CatalogError(f"A result row has the keys {', '.join(sorted(map(str, item)))}; make it with catalog.report.results.row.")
     label = _label(item)
     if (item["system"], item["profile"]) != (system, profile):
         raise CatalogError(f"The result {label} does not belong to {system} ({profile}); write it with its own system and profile.")
@@ -127,9 +155,19 @@ def _check_row(item: dict[str, Any], system: str, profile: str, known: dict[str,
     empty = [name for name in KEY[:-1] if name not in optional and (not isinstance(item[name], str) or not item[name])]
     if empty:
         raise CatalogError(f"The result {label} needs a non-empty text for {', '.join(empty)}.")
+    for name in ("dataset", "model"):
+        # metrics.json joins the two with a slash and writes a dash for none.
+        if item[name] is not None and ("/" in item[name] or item[name] == "-"):
+            raise CatalogError(
+                f"The result {label} has the {name} {item[name]!r}; use a name without / that is not a dash, or None for none."
+            )
     if item["metric"] not in known:
         raise CatalogError(f"The metric {item['metric']!r} is not declared; add it to stages/{system}/metrics.yaml.")
-    value, low, high = item["value"], item["ci_low"], item["ci_high"]
+    n = None if item["n"] is None else _whole(item["n"], "n", label)
+    if n is not None and n < 1:
+        raise CatalogError(f"The result {label} has n {n}; give the number of items behind it, 1 or more, or None.")
+    value = _number(item["value"], "value", label)
+    low, high = (None if item[name] is None else _number(item[name], name, label) for name in ("ci_low", "ci_high"))
     if not all(math.isfinite(number) for number in (value, low, high) if number is not None):
         raise CatalogError(f"The result {label} is {value} with interval ({low}, {high}); leave out what could not be measured.")
     if (low is None) != (high is None) or (low is not None and not low <= value <= high):
@@ -137,6 +175,7 @@ def _check_row(item: dict[str, Any], system: str, profile: str, known: dict[str,
     smallest, largest = known[item["metric"]]["range"]
     if (smallest is not None and value < smallest) or (largest is not None and value > largest):
         raise CatalogError(f"The result {label} is {value}, outside the range [{smallest}, {largest}] that its metrics.yaml gives.")
+    return item | {"seed": _whole(item["seed"], "seed", label), "value": value, "ci_low": low, "ci_high": high, "n": n}
 
 
 def _label(item: dict[str, Any]) -> str:
@@ -194,14 +233,14 @@ def write_run(system: str, profile: str, info: dict[str, Any], *, root: Path | N
             as columns.
 
     Raises:
-        CatalogError: there is no `results.parquet` yet, or `info` holds what JSON cannot.
+        CatalogError: there is no `results.parquet` yet, the `run.json` that stands there cannot be read, or `info` holds what JSON cannot.
     """
     target = folder(system, profile, root)
     if not (target / "results.parquet").is_file():
         raise CatalogError(f"{system} ({profile}) has no results.parquet; call write_results before write_run.")
     names = sorted(path.relative_to(target).as_posix() for path in target.rglob("*.parquet"))
     fingerprint = hashlib.sha256("".join(f"{name} {io.sha256(target / name)}\n" for name in names).encode()).hexdigest()
-    if (target / "run.json").is_file() and io.read_json(target / "run.json").get("fingerprint") == fingerprint:
+    if _recorded(target / "run.json").get("fingerprint") == fingerprint:
         return
     started = datetime.datetime.fromtimestamp(_STARTED, datetime.UTC).replace(tzinfo=None, microsecond=0)
     recorded = {
@@ -214,6 +253,19 @@ def write_run(system: str, profile: str, info: dict[str, Any], *, root: Path | N
     if "seconds" in info:  # of the stages with a model
         recorded["evaluation_seconds"] = recorded["seconds"]
     io.write_json(recorded | info | {"fingerprint": fingerprint}, target / "run.json")
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    """The content of a `run.json`, empty where there is none; one that cannot be read is not written over in silence."""
+    if not path.exists():
+        return {}
+    try:
+        found = io.read_json(path)
+    except OSError as error:
+        raise CatalogError(f"{path} cannot be read ({error.strerror}); delete it and run `dvc repro`.") from None
+    if not isinstance(found, dict):
+        raise CatalogError(f"{path} is not the record of a run; delete it and run `dvc repro`.")
+    return found
 
 
 def _versions() -> dict[str, str]:

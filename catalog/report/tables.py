@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from catalog.base import io, params
 from catalog.base.errors import CatalogError
-from catalog.report.names import NAME, folder
+from catalog.report.names import NAME, entries, folder, is_text
 
 FILE = "tables.yaml"
 TYPES = {"string": pl.String, "int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean}
@@ -35,39 +33,48 @@ def declared(system: str, root: Path | None = None) -> dict[str, Table]:
     """The tables of `stages/<system>/tables.yaml`, in its order; none where there is no such file.
 
     Raises:
-        CatalogError: not YAML, an unknown or missing key, a type that is none of `TYPES`, a key that is no column, a name SQL cannot take.
+        CatalogError: not YAML, an unknown or missing key, a type that is none of `TYPES`, a key that is no column, a name SQL cannot take
+            or does not tell from another.
     """
     where = f"stages/{system}/{FILE}"
     path = Path(root or params.ROOT) / where
     if not path.is_file():
         return {}
-    try:
-        content = YAML(typ="safe").load(path.read_text(encoding="utf-8")) or {}
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise CatalogError(f"{where} cannot be read, correct it: {' '.join(str(error).split())}") from None
-    return {name: _table(name, entry, f"{where}: {name}") for name, entry in content.items()}
+    return {name: _table(name, entry, f"{where}: {name}") for name, entry in entries(path, where).items()}
 
 
-def _table(name: str, entry: Any, where: str) -> Table:
+def _table(name: Any, entry: Any, where: str) -> Table:
     """One entry of the file, checked."""
-    if not NAME.match(name) or name == "results":
+    if not isinstance(name, str) or not NAME.match(name) or name == "results":
         raise CatalogError(f"{where} cannot name a table; use lower-case letters, digits and _, and not `results`.")
     if not isinstance(entry, Mapping) or set(entry) != {"description", "key", "columns"}:
         raise CatalogError(f"{where} must have exactly the keys description, key and columns.")
-    columns = {}
+    if not is_text(entry["description"]):
+        raise CatalogError(f"{where}.description must be a text that says what the table holds.")
+    if not isinstance(entry["columns"], Mapping) or not entry["columns"]:
+        raise CatalogError(f"{where}.columns must map each column's name to its `type: meaning`.")
+    columns: dict[str, tuple[str, str]] = {}
+    lower: dict[str, str] = {}
     for column, meaning in entry["columns"].items():
-        if column == "profile":
-            raise CatalogError(f"{where} has a column `profile`, which the database adds; drop it.")
-        if not isinstance(meaning, Mapping) or len(meaning) != 1 or not isinstance(next(iter(meaning.values())), str):
+        if not is_text(column):
+            raise CatalogError(f"{where}.columns has the name {column!r}; a column's name is a text that is not empty.")
+        # SQL does not tell capital letters in names from small ones.
+        if lower.setdefault(column.lower(), column) != column:
+            raise CatalogError(f"{where}.columns has {lower[column.lower()]} and {column}, which are one name in SQL; rename one of them.")
+        if column.lower() == "profile":
+            raise CatalogError(f"{where} has a column `{column}`, which the database adds; drop it.")
+        if not isinstance(meaning, Mapping) or len(meaning) != 1 or not is_text(next(iter(meaning.values()))):
             raise CatalogError(f"{where}.columns.{column} must be `type: meaning`, for instance `float: Share of right answers.`")
         ((kind, text),) = meaning.items()
         if kind not in TYPES:
             raise CatalogError(f"{where}.columns.{column} has the type {kind!r} but must have one of {', '.join(TYPES)}.")
         columns[column] = (kind, text)
-    key = tuple(entry["key"])
-    if not key or not set(key) <= set(columns):
-        raise CatalogError(f"{where}.key must name columns of the table that tell its rows apart.")
-    return Table(entry["description"], key, columns)
+    key = entry["key"]
+    if not isinstance(key, list) or not key or not all(isinstance(column, str) and column in columns for column in key):
+        raise CatalogError(f"{where}.key must name columns of the table that tell its rows apart, as a list such as [id].")
+    if len(set(key)) < len(key):
+        raise CatalogError(f"{where}.key names a column twice; name each once.")
+    return Table(entry["description"], tuple(key), columns)
 
 
 def write_tables(frames: Mapping[str, pl.DataFrame], system: str, profile: str, *, root: Path | None = None) -> None:
@@ -79,7 +86,8 @@ def write_tables(frames: Mapping[str, pl.DataFrame], system: str, profile: str, 
         frames: declared table -> its rows; extra, missing or differently typed columns are errors, and so is a table too many or too few.
 
     Raises:
-        CatalogError: the frames are not what `tables.yaml` declares, a float is NaN or infinite, or two rows have one key.
+        CatalogError: the frames are not what `tables.yaml` declares, a float is NaN or infinite, a number does not fit its type, or two
+            rows have one key.
     """
     wanted = declared(system, root)
     for name in frames:
@@ -88,6 +96,11 @@ def write_tables(frames: Mapping[str, pl.DataFrame], system: str, profile: str, 
     for name in wanted:
         if name not in frames:
             raise CatalogError(f"stages/{system}/{FILE} declares the table {name}, which was not written; write it or delete its entry.")
+    for name, frame in frames.items():
+        if not isinstance(frame, pl.DataFrame):
+            raise CatalogError(
+                f"The table {name} of {system} is a {type(frame).__name__}; give a polars DataFrame (`collect()` a LazyFrame)."
+            )
     ready = {name: _fitted(frames[name], table, f"Table {name} of {system}") for name, table in wanted.items()}
     with io.atomic_dir(folder(system, profile, root) / "tables") as target:
         for name, frame in ready.items():
@@ -104,14 +117,28 @@ def _fitted(frame: pl.DataFrame, table: Table, label: str) -> pl.DataFrame:
     for column, (kind, _) in table.columns.items():
         if not _fits(frame.schema[column], TYPES[kind]):
             raise CatalogError(f"{label}: column {column} is {frame.schema[column]} but is declared as {kind}.")
-        if kind == "float" and not frame[column].cast(pl.Float64).is_finite().all():
-            raise CatalogError(f"{label}: column {column} holds a NaN or infinite number; leave it empty where it is not defined.")
-    keys = frame.select(table.key)
+        _check_numbers(frame[column], kind, f"{label}: column {column}")
+    cast = frame.select(pl.col(column).cast(TYPES[kind]) for column, (kind, _) in table.columns.items())
+    keys = cast.select(table.key)
     if keys.is_duplicated().any():
         twice = keys.filter(keys.is_duplicated()).row(0)
         raise CatalogError(f"{label} has two rows with the key {dict(zip(table.key, twice))}; add a column that tells them apart.")
-    cast = frame.select(pl.col(column).cast(TYPES[kind]) for column, (kind, _) in table.columns.items())
     return cast.sort(table.key, maintain_order=True)
+
+
+def _check_numbers(values: pl.Series, kind: str, label: str) -> None:
+    """Raise `CatalogError` if a number, alone or in a list, is not finite or would be another one in the declared type."""
+    while isinstance(values.dtype, pl.List):
+        values = values.explode()
+    if not values.dtype.is_numeric():
+        return
+    wanted = pl.Float64 if kind.startswith("float") else pl.Int64
+    cast = values.cast(wanted, strict=False)  # null where there is no such number
+    if wanted == pl.Float64 and not cast.is_finite().all():
+        raise CatalogError(f"{label} holds a NaN or infinite number; leave it empty where it is not defined.")
+    changed = values.filter(cast.cast(values.dtype, strict=False).ne_missing(values))
+    if len(changed):
+        raise CatalogError(f"{label} holds {changed[0]}, which {kind} cannot hold exactly; round it or declare another type.")
 
 
 def _fits(given: pl.DataType, wanted: Any) -> bool:

@@ -127,12 +127,113 @@ def test_metrics_json_tells_splits_apart(tmp_path):
         ([results.row("other", *PLACE[1:], "none", "accuracy", 0.5)], "does not belong to demo"),
         ([results.row(*PLACE, "", "accuracy", 0.5)], "non-empty text for method"),
         ([accuracy(0.5) | {"note": "x"}], "make it with catalog.report.results.row"),
+        ([accuracy(0.5) | {5: "x"}], "make it with catalog.report.results.row"),
+        ([("demo", 0.5)], "make it with catalog.report.results.row"),
+        ([accuracy(0.5, n=0)], "has n 0; give the number of items"),
+        ([accuracy(0.5, n=-3)], "has n -3; give the number of items"),
+        ([accuracy(0.5) | {"value": None}], "has the value None, which is not a number"),
+        ([accuracy(0.5) | {"value": "abc"}], "has the value 'abc', which is not a number"),
+        ([accuracy(0.5) | {"n": 19.6}], "has n 19.6; give a whole number"),
+        ([accuracy(0.5) | {"seed": 2**63}], "give a whole number that 64 bits hold"),
+        ([accuracy(0.5) | {"dataset": 5}], "non-empty text for dataset"),
+        ([accuracy(0.5) | {"model": "m/validation"}], "has the model 'm/validation'; use a name without /"),
+        ([accuracy(0.5) | {"dataset": "a/b"}], "has the dataset 'a/b'; use a name without /"),
+        ([accuracy(0.5) | {"model": "-"}], "has the model '-'; use a name without / that is not a dash"),
     ],
 )
 def test_bad_rows_are_refused_and_nothing_is_written(tmp_path, rows, said):
     with pytest.raises(CatalogError, match=said):
         results.write_results(rows, "demo", "small", root=tmp_path)
     assert not (tmp_path / "reports").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"n": 19.6}, "has n 19.6; give a whole number"),
+        ({"n": 2**63}, "has n 9223372036854775808; give a whole number that 64 bits hold"),
+        ({"n": "19"}, "has n '19'; give a whole number"),
+        ({"n": math.nan}, "has n nan; give a whole number"),
+        ({"n": True}, "has n True; give a whole number"),
+        ({"seed": 1.7}, "has seed 1.7; give a whole number"),
+        ({"seed": None}, "has seed None; give a whole number"),
+        ({"seed": 2**63}, "give a whole number that 64 bits hold"),
+        ({"seed": math.inf}, "has seed inf; give a whole number"),
+        ({"value": None}, "has the value None, which is not a number"),
+        ({"value": "abc"}, "has the value 'abc', which is not a number"),
+        ({"value": "0.5"}, "has the value '0.5', which is not a number"),
+        ({"value": 10**400}, "which is not a number"),
+        ({"ci": ("a", 1)}, "has the lower bound 'a', which is not a number"),
+        ({"ci": (0, [1])}, "has the upper bound .*, which is not a number"),
+        ({"ci": 0.5}, "has the interval 0.5; give its two bounds"),
+        ({"ci": (0.1,)}, "give its two bounds"),
+    ],
+)
+def test_what_is_no_number_makes_no_row(given, said):
+    with pytest.raises(CatalogError, match=said) as error:
+        accuracy(**({"value": 0.5} | given))
+    assert str(error.value).startswith("The result demo / small / probe")
+
+
+def test_numbers_of_numpy_make_the_same_row():
+    plain = accuracy(0.5, seed=3, n=19, ci=(0.25, 0.75))
+    other = accuracy(np.float32(0.5), seed=np.int64(3), n=19.0, ci=np.array([0.25, 0.75]))
+    assert other == plain and [type(value) for value in other.values()] == [type(value) for value in plain.values()]
+
+
+METRIC = "gap: {display_name: Gap, description: A gap., unit: '', lower_is_better: null, range: [0, 1]}\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (METRIC, "- gap\n", "must map names"),
+        (METRIC, "gap\n", "must map names"),
+        (METRIC, "[]\n", "must map names"),
+        (METRIC, "gap: 2020-99-99\n", "cannot be read"),
+        ("gap:", "5:", "5 cannot name a metric"),
+        ("gap:", "null:", "None cannot name a metric"),
+        ("gap:", "My gap:", "'My gap' cannot name a metric"),
+        ("range: [0, 1]", "extra: 5", "must have exactly the keys"),
+        *(
+            ("[0, 1]", other, "it must be .lowest, highest., two rising numbers")
+            for other in (
+                "5",
+                "null",
+                "[1]",
+                "{a: 1}",
+                "[0, 1, 2]",
+                "[1, -1]",
+                "[1, 1]",
+                "[true, false]",
+                "[false, true]",
+                "[.nan, .inf]",
+                "'01'",
+                "[a, b]",
+            )
+        ),
+        ("[0, 1]", "[0, 1" + "0" * 400 + "]", "two rising numbers"),
+        ("display_name: Gap", "display_name: [a]", "has the display_name .'a'."),
+        ("display_name: Gap", "display_name: ''", "has the display_name ''"),
+        ("description: A gap.", "description: null", "has the description None"),
+        ("unit: ''", "unit: 5", "has the unit 5"),
+        ("lower_is_better: null", "lower_is_better: 'yes'", "has lower_is_better 'yes'; it must be true, false or null"),
+        ("lower_is_better: null", "lower_is_better: 1", "has lower_is_better 1; it must be true, false or null"),
+    ],
+)
+def test_a_wrong_metric_is_named(tmp_path, old, new, said):
+    path = tmp_path / "stages/demo/metrics.yaml"
+    assert old in METRIC
+    io.write_text(METRIC.replace(old, new), path)
+    with pytest.raises(CatalogError, match=said) as error:
+        results.metrics("demo", tmp_path)
+    assert str(error.value).startswith("stages/demo/metrics.yaml")
+
+
+@pytest.mark.parametrize("bounds", ["[0, 1]", "[null, null]", "[null, 0.5]", "[-1.5, null]"])
+def test_a_range_may_be_open(tmp_path, bounds):
+    io.write_text(METRIC.replace("[0, 1]", bounds), tmp_path / "stages/demo/metrics.yaml")
+    assert results.metrics("demo", tmp_path)["gap"]["range"] == json.loads(bounds)
 
 
 def test_every_metric_is_declared_in_full():
@@ -176,6 +277,30 @@ def test_a_recorded_run_stays_until_the_results_change(tmp_path):
     results.write_results([accuracy(0.25)], "demo", "small", root=tmp_path)
     results.write_run("demo", "small", {"seconds": 98}, root=tmp_path)
     assert io.read_json(path)["seconds"] == 98
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"[]", "is not the record of a run"), (b"{", "not valid JSON"), (b"\xff", "not valid JSON"), (None, "cannot be read")],
+)
+def test_a_broken_record_is_not_written_over(tmp_path, content, said):
+    path = tmp_path / "reports/demo/small/run.json"
+    results.write_results([accuracy(0.5)], "demo", "small", root=tmp_path)
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(CatalogError, match=said) as error:
+        results.write_run("demo", "small", {}, root=tmp_path)
+    assert str(error.value).startswith(str(path)) and "delete it" in str(error.value)
+    assert content is None or path.read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
+def test_a_folder_or_a_broken_table_is_not_described(tmp_path, name):
+    io.write_bytes(b"\xff\xfe", tmp_path / "folder" / name / "part")
+    with pytest.raises(CatalogError, match="is a folder, but a data set's table is one file"):
+        results.describe_dataset(tmp_path / "folder" / name, "demo", "small", root=tmp_path)
+    io.write_bytes(b"" if name == "t.csv" else b"\xff\xfe{", tmp_path / name)
+    with pytest.raises(CatalogError, match="cannot be read .*; run the stage that makes it again"):
+        results.describe_dataset(tmp_path / name, "demo", "small", root=tmp_path)
 
 
 def test_a_table_is_described_without_its_project(tmp_path):
