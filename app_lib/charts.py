@@ -18,14 +18,13 @@ def ledger(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """
     labels = list(dict.fromkeys(row["label"] for row in rows))
     quiet = {"title": None, "ticks": False, "domain": False, "grid": False}
-    legend = {"title": None, "orient": "bottom", "symbolSize": 140}
+    legend = {"title": None, "orient": "bottom", "symbolSize": 120, "columns": 2}
 
     def scale(values: list[str]) -> dict[str, Any]:
         return {"domain": list(SHAPES), "range": values}
 
     return {
         "data": {"values": rows},
-        "width": {"step": 22},
         "height": {"step": 27},
         "mark": {"type": "point", "filled": True, "opacity": 1, "strokeWidth": 3},
         "encoding": {
@@ -36,7 +35,7 @@ def ledger(rows: list[dict[str, Any]]) -> dict[str, Any]:
                 "sort": labels,
                 "axis": quiet | {"labelLimit": 200, "labelFontSize": 13},
             },
-            "size": {"field": "by", "type": "nominal", "legend": None, "scale": {"domain": ["paper", "project"], "range": [230, 80]}},
+            "size": {"field": "by", "type": "nominal", "legend": None, "scale": {"domain": ["paper", "project"], "range": [150, 50]}},
             "shape": {"field": "verdict", "type": "nominal", "legend": legend, "scale": scale(list(SHAPES.values()))},
             "color": {"field": "verdict", "type": "nominal", "legend": legend, "scale": scale(list(VERDICT_COLORS.values()))},
             "tooltip": [{"field": name} for name in ("system", "claim", "verdict", "profile", "paper", "ours", "compared")],

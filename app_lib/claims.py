@@ -41,7 +41,8 @@ def figures(claim: dict[str, Any]) -> None:
     if not words:
         return
     alt = "; ".join(f"{name} {number}" for _, name, number in words)
-    title = (claim["display_name"] or claim["metric"]) + (f", {claim['unit']}" if claim["unit"] else "")
+    name = claim["display_name"] or claim["metric"]
+    title = name + (f", {claim['unit']}" if claim["unit"] and claim["unit"] != name.lower() else "")
     st.caption(ui.esc(title))
     st.html(strips.values(claim["reported"], ours, against, claim["min_value"], claim["max_value"], alt))
     st.markdown(" ".join(f":{color}-badge[{ui.esc(name)} **{ui.esc(number)}**]" for color, name, number in words))

@@ -84,7 +84,8 @@ def _axis(ends: tuple[float, float], ticks: bool = True) -> str:
     line = '<span style="position:absolute;left:4%;right:4%;top:13px;height:2px;background:currentColor;opacity:0.2"></span>'
     if not ticks:
         return line
-    middle = [_label(0.0, ends)] if ends[0] < 0 < ends[1] else []
+    apart = 0.12 * (ends[1] - ends[0])  # nearer to an end, zero's label would lie on the other
+    middle = [_label(0.0, ends)] if ends[0] < -apart and apart < ends[1] else []
     return "".join([line, _label(ends[0], ends, "0"), *middle, _label(ends[1], ends, "-100%")])
 
 

@@ -58,7 +58,7 @@ def ledger(rows: list[dict[str, Any]]) -> None:
         for row in rows
     ]
     st.markdown("**Every claim**, one mark each; the small ones are checks of ours :gray[:small[– point at it to read it]]")
-    st.vega_lite_chart(charts.ledger(marks), width="content", alt="The verdict on each claim of each paper at each profile")
+    st.vega_lite_chart(charts.ledger(marks), width="stretch", alt="The verdict on each claim of each paper at each profile")
 
 
 def card(system: dict[str, Any], own: list[dict[str, Any]], measured: list[str]) -> None:

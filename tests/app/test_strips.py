@@ -24,6 +24,11 @@ def test_a_reported_zero_is_a_number_and_none_is_not():
     assert strips.values(None, (0.5, None, None), None, None, None, "").count("top:14px") == 1
 
 
+def test_zero_has_a_label_of_its_own_only_away_from_the_ends():
+    assert strips.values(1.0, (0.5, -0.5, 0.75), None, None, None, "").count("top:27px") == 3
+    assert strips.values(1.0, (0.5, -0.01, 0.75), None, None, None, "").count("top:27px") == 2
+
+
 def test_a_bound_is_marked_and_the_verdict_gives_the_colour():
     made = strips.effect((0.5, 0.4, 0.6), [0.25], "undecided", "words")
     # The axis runs from .25 to .6 with a quarter of that on each side: .1625 to .6875.
