@@ -184,6 +184,7 @@ def _check_system(card: dict[str, Any], root: Path) -> None:
     _check_texts(card, "datasets", "models")
     card["ledger"] = ledger.read(card["name"], root)
     card["tables"] = declared(card["name"], root)
+    ledger.check_apart(card["ledger"], card["tables"])
     card["metrics"] = metrics(card["name"], root)
     main = next((claim for claim in card["ledger"]["claims"] if claim["id"] == card["main_claim"]), None)
     if main is None or main["by"] != "paper":
