@@ -84,6 +84,42 @@ def test_an_absent_or_broken_file_is_one_sentence(tmp_path, demo_catalog, monkey
         assert column(con, "SELECT count(*) FROM systems") == [2]
 
 
+def test_a_file_that_the_variable_names_is_not_mended_by_a_build(tmp_path, monkeypatch):
+    absent, folder, broken = tmp_path / "no.duckdb", tmp_path / "folder", tmp_path / "broken.duckdb"
+    folder.mkdir()
+    io.write_text("not a database", broken)
+    for path, said in ((absent, "does not exist"), (folder, "is a folder and no database"), (broken, "cannot be opened")):
+        monkeypatch.setenv("CATALOG_DB", str(path))
+        with pytest.raises(CatalogError, match=said) as error:
+            db.connect()
+        assert str(path) in str(error.value) and "unset CATALOG_DB" in str(error.value) and "dvc repro" not in str(error.value)
+    monkeypatch.delenv("CATALOG_DB")
+    with pytest.raises(CatalogError, match="^folder is a folder and no database; give the name of a file"):
+        db.connect(folder)
+    with pytest.raises(CatalogError, match="is a folder, so the database cannot be written there"):
+        db.build(tmp_path, folder)
+
+
+@pytest.mark.parametrize("module", [check, summary])
+def test_a_database_of_another_version_is_one_sentence(demo_catalog, monkeypatch, module):
+    with contextlib.closing(duckdb.connect(str(demo_catalog))) as con:
+        con.execute("DROP VIEW comparison; ALTER TABLE systems RENAME COLUMN system TO name")
+    monkeypatch.setenv("CATALOG_DB", str(demo_catalog))
+    with pytest.raises(CatalogError, match="was built by another version of this project .*; unset CATALOG_DB") as error:
+        module.main()
+    assert "\n" not in str(error.value)
+
+
+def test_what_a_killed_build_left_is_removed_and_nothing_else(demo_root):
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    left = [demo_root / f".{db.FILE}.{done.stdout.strip()}.tmp{end}" for end in ("", ".wal")]
+    kept = [demo_root / f".{db.FILE}.{os.getppid()}.tmp", demo_root / ".other.duckdb.1.tmp"]
+    for path in left + kept:
+        io.write_text("left", path)
+    db.build(demo_root)
+    assert not any(path.exists() for path in left) and all(path.exists() for path in kept)
+
+
 def test_a_rebuild_replaces_the_file_under_a_reader(con, demo_root):
     shutil.rmtree(demo_root / "reports/demo_text")
     db.build(demo_root)

@@ -114,7 +114,7 @@ def test_a_duckdb_file_of_something_else_is_named(tmp_path, monkeypatch):
     with pytest.raises(CatalogError, match=r"^other\.duckdb is a DuckDB file but not one of this catalog; build it again"):
         db.connect(path)
     monkeypatch.setenv("CATALOG_DB", str(path))
-    with pytest.raises(CatalogError, match=r"not one of this catalog; unset CATALOG_DB or let it name one\.$"):
+    with pytest.raises(CatalogError, match=r"not one of this catalog; unset CATALOG_DB or let it name a database of this catalog\.$"):
         db.connect()
 
 
