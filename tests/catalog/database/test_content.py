@@ -91,6 +91,16 @@ def test_a_renewed_database_is_current_and_an_absent_one_says_so(project):
     )
 
 
+@pytest.mark.parametrize("written", ["[]", "{}", "null", '{"inputs": []}'])
+def test_a_record_of_another_form_makes_the_database_old(project, written):
+    io.write_text(written, project / content.FILE)
+    said = "catalog.json does not say what catalog.duckdb was built from; delete it and renew both with `dvc repro -s catalog`."
+    assert content.outdated(project) == said
+    (project / content.FILE).unlink()
+    (project / content.FILE).mkdir()
+    assert content.outdated(project).startswith("catalog.json is a folder; delete it")
+
+
 def test_temporary_files_and_code_elsewhere_make_nothing_old(project):
     for name in ("stages/demo_text/evaluate.py", "stages/__pycache__/x.pyc", "reports/demo_text/.x.tmp"):
         io.write_text("x = 1\n", project / name)
