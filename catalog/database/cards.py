@@ -69,15 +69,23 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise CatalogError(f"{path} is not UTF-8 (byte {error.start}); save it in that encoding.") from None
+    except IsADirectoryError:
+        raise CatalogError(f"{path} is a folder; write the card as a file of that name.") from None
 
 
 def parse_card(text: str, where: str) -> tuple[dict[str, Any], str]:
     """Like `read_card`, for the text of a card, e.g. the column `card` of a table. `where` names it in messages."""
-    match = re.match(r"---\n(.*?)\n---(?:\n|\Z)(.*)\Z", text, re.DOTALL)
+    match = re.match(r"---[ \t]*\n(.*?\n)??---[ \t]*(?:\n|\Z)(.*)\Z", text, re.DOTALL)
     if match is None:
-        raise CatalogError(f"{where} must begin with YAML front matter between two lines of three dashes.")
+        first, *others = [line.rstrip() for line in text.splitlines()] or [""]
+        said = "it has no such line at its beginning" if first != "---" else "the second one is missing"
+        if first == "" and "---" in others:
+            said = "its first line is blank"
+        elif first == "---" and "..." in others:
+            said = "it ends the front matter with `...`; write `---`"
+        raise CatalogError(f"{where} must begin with YAML front matter between two lines of three dashes; {said}.")
     try:
-        front = YAML(typ="safe").load(match[1])
+        front = YAML(typ="safe").load(match[1] or "")
     except YAMLError as error:
         raise CatalogError(f"{where}: the front matter is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(front, dict):
@@ -184,6 +192,7 @@ def _check_system(card: dict[str, Any], root: Path) -> None:
     _check_texts(card, "datasets", "models")
     card["ledger"] = ledger.read(card["name"], root)
     card["tables"] = declared(card["name"], root)
+    ledger.check_apart(card["ledger"], card["tables"])
     card["metrics"] = metrics(card["name"], root)
     main = next((claim for claim in card["ledger"]["claims"] if claim["id"] == card["main_claim"]), None)
     if main is None or main["by"] != "paper":

@@ -3,7 +3,6 @@
 Every system that has parameters has results, every named query runs, and every table and column has a comment.
 """
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ def declared_systems(declared: Mapping[str, Any]) -> list[str]:
 def main() -> None:
     """Print that all is well, or raise `CatalogError` with every problem."""
     content.require_current()
-    with contextlib.closing(db.connect()) as con:
+    with db.reading() as con:
         found = problems(con)
         if found:
             raise CatalogError("\n".join(found))

@@ -8,8 +8,10 @@ the share of resamples in which it is true: it holds from .95 on and fails up to
 The SQL of a claim sees the rows of its own system at one profile, by bare names: `results`, the system's own tables, and its `views`.
 """
 
+import contextlib
 import math
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import duckdb
@@ -20,6 +22,7 @@ from catalog.database import sql_text
 Row = dict[str, Any]
 
 SHARE_HOLDS, SHARE_FAILS = 0.95, 0.05
+LONGEST = 60.0  # seconds that a query of a claim may take
 
 
 def evaluate(con: duckdb.DuckDBPyConnection, systems: list[Row], files: list[Row]) -> dict[str, list[Row]]:
@@ -31,13 +34,15 @@ def evaluate(con: duckdb.DuckDBPyConnection, systems: list[Row], files: list[Row
         files: rows of `stage_files`, for the hash of what the evidence was read from.
 
     Raises:
-        CatalogError: wrong SQL, a table that is not the system's, an effect that is not one row of the right form, or a number that is
-            infinite or NaN.
+        CatalogError: wrong SQL (also of a view that no claim reads), a table that is not the system's, an effect that is not one row of
+            the right form, a number that is infinite or NaN, or a query that takes longer than `LONGEST`.
     """
     found: dict[str, list[Row]] = {"claims": [], "claim_tests": [], "claim_evidence": []}
     for card in systems:
         profiles = con.execute("SELECT DISTINCT profile FROM results WHERE system = ? ORDER BY profile", [card["name"]]).fetchall()
         reported = {entry["id"]: entry for entry in card["ledger"]["reported"]}
+        for (profile,) in profiles:
+            _check_views(Scope(con, card, profile))
         for position, claim in enumerate(card["ledger"]["claims"], start=1):
             for (profile,) in profiles:
                 scope = Scope(con, card, profile)
@@ -93,6 +98,10 @@ class Scope:
 
     def _needed(self, sql: str, where: str, found: dict[str, str], within: tuple[str, ...] = ()) -> dict[str, str]:
         """Name -> body of what the query reads, what is read first in front. `within`: the views that it is part of."""
+        taken = {"results", "metrics", *self.own, *self.views}
+        for name in sql_text.own_names(sql, where):
+            if name in taken:
+                raise CatalogError(f"{where} names a query of its WITH {name}, which is a table or view already; give it another name.")
         for name in sql_text.tables(sql, where):
             if name in within:
                 raise CatalogError(f"{self.path}: views.{name} reads itself, by way of {' and '.join(within)}; break the circle.")
@@ -112,6 +121,32 @@ class Scope:
                 allowed = ", ".join(["results", *self.views, *sorted(self.own)])
                 raise CatalogError(f"{where} reads {name}; a claim reads its own system's tables, by bare name: {allowed}.")
         return found
+
+
+def _check_views(scope: Scope) -> None:
+    """Bind every view, also one that no claim reads, without reading a row."""
+    for name in scope.views:
+        query = scope.whole(f"SELECT * FROM {sql_text.name(name)}", scope.path)
+        with _guarded(scope.con, f"{scope.path}: views.{name}"):
+            scope.con.execute(f"{query} LIMIT 0")
+
+
+@contextlib.contextmanager
+def _guarded(con: duckdb.DuckDBPyConnection, where: str) -> Iterator[None]:
+    """Run a query for `LONGEST` seconds at most; DuckDB's errors become one sentence about `where`."""
+    timer = threading.Timer(LONGEST, con.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except duckdb.InterruptException:
+        raise CatalogError(f"{where} takes longer than {LONGEST:g} seconds and was stopped; give it an end, or less to read.") from None
+    except duckdb.OutOfMemoryException:
+        raise CatalogError(f"{where} needs more memory than there is; give it an end, or less to read.") from None
+    except duckdb.Error as error:
+        raise CatalogError(f"{where} is wrong SQL: {str(error).splitlines()[0]}") from None
+    finally:
+        timer.cancel()
 
 
 def _claim(scope: Scope, claim: Row, printed: Mapping[str, Any]) -> tuple[Row, list[Row]]:
@@ -164,10 +199,8 @@ def effect(
     An exact effect is its own interval. Of a share of resamples, low and high are the share itself.
     """
     query = scope.whole(sql, where)
-    try:
+    with _guarded(scope.con, where):
         rows = scope.con.execute(query).fetchmany(2)
-    except duckdb.Error as error:
-        raise CatalogError(f"{where} is wrong SQL: {str(error).splitlines()[0]}") from None
     if len(rows) > 1:
         raise CatalogError(f"{where} must give one row; it gives several.")
     width = 1 if exact else 2 if share else 4
@@ -195,15 +228,19 @@ def verdict(measured: tuple[float, float, float, Any] | None, relation: str, bou
     if measured is None:
         return "not measured"
     _, low, high, _ = measured
+    if relation == "between" and bound_high is None:
+        raise CatalogError("A test of the relation between needs both bounds.")
     if relation == "share":
         return "holds" if low >= SHARE_HOLDS else "fails" if high <= SHARE_FAILS else "undecided"
-    right, wrong = {
+    sides = {
         "above": (low > bound, high <= bound),
         "at_least": (low >= bound, high < bound),
         "below": (high < bound, low >= bound),
         "at_most": (high <= bound, low > bound),
-        "between": (bound_high is not None and bound <= low and high <= bound_high, high < bound or low > (bound_high or bound)),
-    }[relation]
+    }
+    if relation == "between":
+        sides["between"] = (bound <= low and high <= bound_high, high < bound or low > bound_high)
+    right, wrong = sides[relation]
     return "holds" if right else "fails" if wrong else "undecided"
 
 

@@ -68,9 +68,14 @@ def outdated(root: Path | None = None) -> str | None:
     root = Path(root or params.ROOT)
     if not (root / db.FILE).is_file():
         return f"{db.FILE} does not exist; build it from the committed reports with `dvc repro -f -s catalog`."
-    if not (root / FILE).is_file():  # the leaf did not come to its end
+    if not (root / FILE).exists():  # the leaf did not come to its end
         return f"{FILE}, which says what {db.FILE} was built from, does not exist; renew both with `{RENEW}`."
-    recorded, now = io.read_json(root / FILE)["inputs"], inputs(root)
+    if (root / FILE).is_dir():
+        return f"{FILE} is a folder; delete it and renew the database with `{RENEW}`."
+    written = io.read_json(root / FILE)
+    recorded, now = written.get("inputs") if isinstance(written, dict) else None, inputs(root)
+    if not isinstance(recorded, dict):
+        return f"{FILE} does not say what {db.FILE} was built from; delete it and renew both with `{RENEW}`."
     changed = sorted(path for path in now.keys() | recorded.keys() if now.get(path) != recorded.get(path))
     if not changed:
         return None

@@ -5,8 +5,10 @@ written in the storage format of DuckDB 1.2, which older programs open too. Tabl
 thread: the same inputs give the same content.
 """
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,15 @@ import duckdb
 
 from catalog.base import io, params
 from catalog.base.errors import CatalogError
-from catalog.database import cards, claims, gather
+from catalog.database import cards, claims, gather, loading
 from catalog.database.sql_text import name, text
-from catalog.report import results
 
 STORAGE_VERSION = "v1.2.0"
 FILE = "catalog.duckdb"
+BUILD = "dvc repro -f -s catalog"
 SCHEMA = Path(__file__).with_name("schema.sql")
 _BLOCK_SIZE = 16384  # bytes; the smallest, since most tables are: a tenth of the file that the default makes
 _BATCH = 500  # rows in one INSERT
-SQL_TYPES = {"string": "VARCHAR", "int": "BIGINT", "float": "DOUBLE", "bool": "BOOLEAN"}
-SQL_TYPES |= {f"{kind}s": f"{sql}[]" for kind, sql in SQL_TYPES.items() if kind != "bool"}
 
 
 def build(root: Path | None = None, path: Path | None = None) -> Path:
@@ -35,11 +35,15 @@ def build(root: Path | None = None, path: Path | None = None) -> Path:
         path: the file to write; `catalog.duckdb` in `root` by default.
 
     Raises:
-        CatalogError: a card, a parameter file, a report or a claim's SQL is wrong. The former database stays.
+        CatalogError: a card, a parameter file, a report or a claim's SQL is wrong, or `path` is a folder. The former database stays.
     """
     root = Path(root or params.ROOT)
     path = Path(path or root / FILE)
+    if path.is_dir():
+        raise CatalogError(f"{path} is a folder, so the database cannot be written there; give the name of a file.")
     loaded = cards.load_all(root)
+    declared_metrics = {card["name"]: card["metrics"] for card in loaded["systems"]}
+    _remove_left_over(path)
     tables = gather.rows(root, loaded)
     with io.replacing(path) as temporary:
         temporary.unlink(missing_ok=True)
@@ -56,10 +60,10 @@ def build(root: Path | None = None, path: Path | None = None) -> Path:
                     _insert(con, table, rows)
                 runs = gather.reports(root, [card["name"] for card in loaded["systems"]])
                 for run in runs:
-                    _insert_results(con, *run)
+                    loading.results_of(con, *run, declared_metrics[run[0]])
                 _check_names(con, params.load_shared(root))
                 for card in loaded["systems"]:
-                    _insert_own_tables(con, card, [run for run in runs if run[0] == card["name"]])
+                    loading.own_tables(con, card, [run for run in runs if run[0] == card["name"]])
                 for table, rows in claims.evaluate(con, loaded["systems"], tables["stage_files"]).items():
                     _insert(con, table, rows)
                 con.execute("COMMIT")
@@ -81,33 +85,77 @@ def connect(path: Path | None = None, read_only: bool = True) -> duckdb.DuckDBPy
     Raises:
         CatalogError: there is no such file, it is no database or none of this catalog, or another program writes it.
     """
-    path = Path(path or os.environ.get("CATALOG_DB") or params.ROOT / FILE)
+    named = None if path else os.environ.get("CATALOG_DB")
+    path = Path(path or named or params.ROOT / FILE)
+    shown = f"{path}, which CATALOG_DB names," if named else path.name
+    if path.is_dir():
+        raise CatalogError(f"{shown} is a folder and no database; {_remedy(named, 'give the name of a file')}.")
     if not path.is_file():
-        raise CatalogError(f"{path.name} does not exist; build it from the committed reports with `dvc repro -f -s catalog`.")
+        raise CatalogError(f"{shown} does not exist; {_remedy(named, f'build it from the committed reports with `{BUILD}`')}.")
     # A query of anybody may take neither files nor all of the memory.
     guarded = {"enable_external_access": "false", "lock_configuration": "true", "memory_limit": "1GB"}
     config = guarded if read_only else {}
     try:
         con = duckdb.connect(str(path), read_only=read_only, config=config)
     except duckdb.Error as error:
-        raise CatalogError(_why_closed(path, error)) from None
+        raise CatalogError(_why_closed(shown, error, _remedy(named, f"build it again: `{BUILD}`"))) from None
     here = {table for (table,) in con.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'").fetchall()}
     if not {"systems", "results", "claims"} <= here:
         con.close()
-        remedy = "unset CATALOG_DB or let it name one" if os.environ.get("CATALOG_DB") else "build it again: `dvc repro -f -s catalog`"
-        raise CatalogError(f"{path.name} is a DuckDB file but not one of this catalog; {remedy}.")
+        raise CatalogError(f"{shown} is a DuckDB file but not one of this catalog; {_remedy(named, f'build it again: `{BUILD}`')}.")
     return con
 
 
-def _why_closed(path: Path, error: duckdb.Error) -> str:
+@contextlib.contextmanager
+def reading(path: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """`connect` for a block of code whose SQL is this project's own: where it does not run, the database is of another version.
+
+    Raises:
+        CatalogError: as `connect`; a table or column that the SQL names is not there.
+    """
+    named = None if path else os.environ.get("CATALOG_DB")
+    with contextlib.closing(connect(path)) as con:
+        try:
+            yield con
+        except (duckdb.BinderException, duckdb.CatalogException) as error:
+            shown = f"{named}, which CATALOG_DB names," if named else Path(path or FILE).name
+            remedy = _remedy(named, f"build it again: `{BUILD}`")
+            raise CatalogError(f"{shown} was built by another version of this project ({_first_line(error)}); {remedy}.") from None
+
+
+def _remedy(named: str | None, otherwise: str) -> str:
+    """What to do about a database that cannot be used: to build the project's own does not mend one that `CATALOG_DB` names."""
+    return "unset CATALOG_DB or let it name a database of this catalog" if named else otherwise
+
+
+def _why_closed(shown: str, error: duckdb.Error, remedy: str) -> str:
     """Why DuckDB did not open the file, and what to do, from its message."""
     said = str(error)
     if "lock on file" in said:
         holder = re.search(r"held in (.+?)\. See", said, re.DOTALL)
-        return f"{path.name} is open for writing in another program ({holder[1] if holder else 'its name is not known'}); close it there."
+        return f"{shown} is open for writing in another program ({holder[1] if holder else 'its name is not known'}); close it there."
     if isinstance(error, duckdb.IOException) and "Cannot open file" in said:
-        return f"{path.name} cannot be read ({_first_line(error)}); give yourself access to it."
-    return f"{path.name} cannot be opened ({_first_line(error)}); build it again: `dvc repro -f -s catalog`."
+        return f"{shown} cannot be read ({_first_line(error)}); give yourself access to it."
+    return f"{shown} cannot be opened ({_first_line(error)}); {remedy}."
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove what killed builds left beside the database: their temporary files bear the number of a process that is gone."""
+    for left in path.parent.glob(f".{path.name}.*.tmp*"):
+        found = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.tmp(\.wal)?", left.name)
+        if found and not _runs(int(found[1])):
+            left.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # there is one, of another user
+        return True
+    return True
 
 
 def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
@@ -120,44 +168,8 @@ def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any
         values = [row.get(column) for row in batch for column in columns]
         try:
             con.execute(f"INSERT INTO {name(table)} ({listed}) VALUES {', '.join([one] * len(batch))}", values)
-        except duckdb.Error as error:
+        except (duckdb.Error, TypeError, ValueError, OverflowError) as error:  # Python's own: a value that has no type of SQL
             raise CatalogError(f"Table {table} cannot be filled, correct the value: {_first_line(error)}") from None
-
-
-def _insert_results(con: duckdb.DuckDBPyConnection, system: str, profile: str, folder: Path) -> None:
-    """Append one `results.parquet`, which must hold that system and profile only."""
-    file, again = str(folder / "results.parquet"), f"run `dvc repro -f {system}`"
-    listed = ", ".join(results.SCHEMA)
-    try:
-        con.execute(f"INSERT INTO results ({listed}) SELECT {listed} FROM read_parquet(?)", [file])
-        others = "SELECT count(*) FROM read_parquet(?) WHERE system <> ? OR profile <> ?"
-        if con.execute(others, [file, system, profile]).fetchone()[0]:
-            raise CatalogError(f"reports/{system}/{profile}/results.parquet has rows of another system or profile; {again}.")
-    except duckdb.Error as error:
-        what = f"reports/{system}/{profile}/results.parquet cannot be read ({_first_line(error)})"
-        raise CatalogError(f"{what}; {again}.") from None
-
-
-def _insert_own_tables(con: duckdb.DuckDBPyConnection, card: dict[str, Any], runs: list[tuple[str, str, Path]]) -> None:
-    """Make the schema of a system and its declared tables, one profile's rows below the other's."""
-    system = card["name"]
-    con.execute(f"CREATE SCHEMA {name(system)}")
-    for title, table in card["tables"].items():
-        place = f"{name(system)}.{name(title)}"
-        columns = ", ".join(f"{name(column)} {SQL_TYPES[kind]}" for column, (kind, _) in table.columns.items())
-        con.execute(f"CREATE TABLE {place} (profile VARCHAR NOT NULL, {columns})")
-        for _, profile, folder in runs:
-            file = folder / "tables" / f"{title}.parquet"
-            listed = ", ".join(map(name, table.columns))
-            try:
-                con.execute(f"INSERT INTO {place} SELECT {text(profile)}, {listed} FROM read_parquet({text(str(file))})")
-            except duckdb.Error as error:
-                what = f"reports/{system}/{profile}/tables/{title}.parquet does not fit stages/{system}/tables.yaml"
-                raise CatalogError(f"{what} ({_first_line(error)}); run `dvc repro -f {system}`.") from None
-        con.execute(f"COMMENT ON TABLE {place} IS {text(table.description)}")
-        con.execute(f"COMMENT ON COLUMN {place}.profile IS 'small or full.'")
-        for column, (_, meaning) in table.columns.items():
-            con.execute(f"COMMENT ON COLUMN {place}.{name(column)} IS {text(meaning)}")
 
 
 def _check_names(con: duckdb.DuckDBPyConnection, declared: dict[str, Any]) -> None:

@@ -10,18 +10,34 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from catalog.base import io, params
+from catalog.base import params
 from catalog.base.errors import CatalogError, run
-from catalog.database import check, pipeline, summary
+from catalog.database import check, gather, pipeline, summary
 from catalog.report import machine
 
 HEADER = ("system", "recorded", "on", "here")
 
 
 def recorded(root: Path, profile: str) -> dict[str, dict[str, Any]]:
-    """Return system -> its `run.json` of a profile, for the systems that have one."""
+    """Return system -> its `run.json` of a profile, for the systems that have one.
+
+    Raises:
+        CatalogError: a file that is no mapping, or has seconds or speeds that are no numbers.
+    """
     paths = sorted(root.glob(f"reports/*/{profile}/run.json"))
-    return {path.parent.parent.name: io.read_json(path) for path in paths}
+    records = {path.parent.parent.name: gather.json_of(path, dict, "a mapping of keys to values") for path in paths}
+    for system, record in records.items():
+        speeds = record.get("gflops")
+        numbers = {key: record.get(key) for key in ("seconds", "evaluation_seconds")}
+        if speeds is not None:
+            named = speeds if isinstance(speeds, Mapping) else {}
+            numbers |= {f"gflops.{kind}": named.get(kind, "absent") for kind in ("float32", "bfloat16")}
+        for key, value in numbers.items():
+            least = 0 if key.endswith("seconds") else 1e-9  # a speed divides
+            if value is not None and not (isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value < 1e12):
+                where = f"reports/{system}/{profile}/run.json"
+                raise CatalogError(f"{where}: {key} is {value!r} but must be a number from 0 on; run `dvc repro -f {system}`.")
+    return records
 
 
 def scale(record: Mapping[str, Any], here: Mapping[str, float], dtype: str = "auto") -> float | None:
@@ -101,7 +117,9 @@ def main(system: str) -> None:
     root = params.ROOT
     shared = params.load_shared(root)
     systems = check.declared_systems(params.load(root))
-    profile = str(shared["profile"])
+    profile = str(shared.get("profile"))
+    if profile not in params.PROFILES:
+        raise CatalogError(f"params.yaml: profile is {shared.get('profile')!r} but must be one of {', '.join(params.PROFILES)}.")
     if system and system not in systems:
         raise CatalogError(f"There is no system {system!r}; choose one of {', '.join(systems)}.")
     asked = needed(system, root, systems) if system else systems

@@ -5,14 +5,13 @@ rows.
 """
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from catalog.base import io, params
 from catalog.base.errors import CatalogError
-from catalog.database import pipeline
+from catalog.database import pipeline, queries
 from catalog.report.metrics import metrics as shared_metrics
 
 Row = dict[str, Any]
@@ -49,7 +48,7 @@ def rows(root: Path, cards: Cards) -> dict[str, list[Row]]:
         for profile, block in sorted(_profiles(declared.get(name)).items())
         for key, value in _flatten(block)
     ]
-    tables["queries"] = queries(root, names)
+    tables["queries"] = queries.read(root, names)
     return tables
 
 
@@ -66,29 +65,6 @@ def reports(root: Path, systems: list[str]) -> list[tuple[str, str, Path]]:
             raise CatalogError(f"reports/{system} has results but there is no card stages/{system}/README.md; write it or delete them.")
         found.append((system, profile, path.parent))
     return found
-
-
-def queries(root: Path, systems: list[str]) -> list[Row]:
-    """Return the named queries of `catalog/database/queries.sql`, then those of each `stages/<system>/queries.sql`.
-
-    A query is its three comment lines `-- name: …`, `-- title: …`, `-- description: …` and the SQL below them.
-
-    Raises:
-        CatalogError: a header line is missing, a query is empty, or a name is given twice.
-    """
-    files = [Path(__file__).with_name("queries.sql"), *(root / "stages" / name / "queries.sql" for name in systems)]
-    found: dict[str, Row] = {}
-    for file in filter(Path.is_file, files):
-        where = "catalog/database/queries.sql" if file == files[0] else file.relative_to(root).as_posix()
-        for block in re.split(r"^(?=-- name:)", file.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
-            match = re.match(r"-- name: (\w+)\n-- title: ([^\n]+)\n-- description: ([^\n]+)\n(.*)\Z", block, re.DOTALL)
-            sql = match[4].strip().removesuffix(";").strip() if match else ""
-            if not sql:
-                raise CatalogError(f"{where}: {block.splitlines()[0]!r} needs the lines name, title, description, then SQL.")
-            if match[1] in found:
-                raise CatalogError(f"{where}: there are two queries of the name {match[1]}; rename one.")
-            found[match[1]] = {"name": match[1], "title": match[2].strip(), "description": match[3].strip(), "sql": sql}
-    return list(found.values())
 
 
 def _from_cards(cards: Cards) -> dict[str, list[Row]]:
@@ -188,9 +164,8 @@ def _files(cards: Cards, runs: list[tuple[str, str, Path]], lock: Mapping[str, A
     for kind, folder in (("dataset", "data"), ("model", "models")):
         known = {card["name"] for card in cards[f"{kind}s"]}
         found: dict[tuple[str, str, str], Row] = {}
-        for _, _, report in runs:
-            path = report / f"{kind}s.json"
-            for entry in io.read_json(path) if path.is_file() else []:
+        for path in (report / f"{kind}s.json" for _, _, report in runs):
+            for entry in _descriptions(path, kind):
                 key = (entry[kind], entry["profile"], entry["path"])
                 # Two systems may describe one file; the description of the file that the lock records counts.
                 if key not in found or recorded.get(entry["path"], (None,))[0] == entry["md5"]:
@@ -207,6 +182,40 @@ def _files(cards: Cards, runs: list[tuple[str, str, Path]], lock: Mapping[str, A
     return tables
 
 
+def json_of(path: Path, kind: type, what: str, absent: Any = None) -> Any:
+    """The content of a JSON file of `reports/<system>/<profile>`, which must be of one type.
+
+    Args:
+        path: the file, anywhere below the folder of the profile.
+        kind: type of the content.
+        what: the same in words.
+        absent: what to return where there is no such file.
+
+    Raises:
+        CatalogError: a folder, no JSON, or content of another type.
+    """
+    if absent is not None and not path.exists():
+        return absent
+    where = path.as_posix().rpartition("/reports/")[2]
+    again = f"run `dvc repro -f {where.split('/')[0]}`"
+    if path.is_dir():
+        raise CatalogError(f"reports/{where} is a folder; delete it and {again}.")
+    content = io.read_json(path)
+    if not isinstance(content, kind):
+        raise CatalogError(f"reports/{where} must be {what}; {again}.")
+    return content
+
+
+def _descriptions(path: Path, kind: str) -> list[Row]:
+    """What an evaluation described in `datasets.json` or `models.json`; nothing where there is no such file."""
+    what = f"a list of mappings with the texts {kind}, profile, path and md5"
+    found = json_of(path, list, what, [])
+    for entry in found:
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in (kind, "profile", "path", "md5")):
+            json_of(path, type(None), what)
+    return found
+
+
 def _described(entry: Row) -> Row:
     """A description as a row: the first rows as JSON."""
     return entry | {"head": json.dumps(entry["head"], ensure_ascii=False)} if "head" in entry else entry
@@ -219,8 +228,7 @@ def _overlap(path: str, other: str) -> bool:
 
 def _run_row(system: str, profile: str, folder: Path) -> Row:
     """A row of runs; all but the name is NULL when `run.json` is absent."""
-    path = folder / "run.json"
-    info = io.read_json(path) if path.is_file() else {}
+    info = json_of(folder / "run.json", dict, "a mapping of keys to values", {})
     row = {"system": system, "profile": profile} | {key: info.pop(key, None) for key in _RUN_COLUMNS}
     row["versions"] = json.dumps(info.pop("versions", {}), sort_keys=True)
     return row | {"info": json.dumps(info, sort_keys=True, ensure_ascii=False)}
@@ -233,11 +241,16 @@ def _plots(root: Path, system: str, profile: str, folder: Path) -> list[Row]:
         kind = {".json": "vega", ".png": "png"}.get(path.suffix)
         if kind is None:
             continue
-        title = io.read_json(path).get("title") if kind == "vega" else None
+        if not path.is_file():
+            raise CatalogError(f"{path.relative_to(root).as_posix()} is a folder; delete it and run `dvc repro -f {system}`.")
+        title = json_of(path, dict, "a Vega-Lite chart, which is a mapping").get("title") if kind == "vega" else None
         if isinstance(title, Mapping):
             title = title.get("text")
-        if isinstance(title, list):
-            title = " ".join(title)
+        lines = title if isinstance(title, list) else [title or ""]
+        if not all(isinstance(line, str) for line in lines):
+            where = path.relative_to(root).as_posix()
+            raise CatalogError(f"{where}: the title must be a text or a list of texts; run `dvc repro -f {system}`.")
+        title = " ".join(lines)
         row = {"system": system, "profile": profile, "name": path.stem, "kind": kind}
         row["title"] = title or path.stem.replace("_", " ").capitalize()
         found.append(row | {"path": path.relative_to(root).as_posix()})

@@ -3,6 +3,7 @@
 A claim is one or more tests of an effect against a bound. Everything is checked here but the SQL, which `catalog.database.claims` runs.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from ruamel.yaml.error import YAMLError
 from catalog.base import params
 from catalog.base.errors import CatalogError
 from catalog.report.metrics import metrics
+from catalog.report.names import NAME
 
 FILE = "claims.yaml"
 TRUST = ("paper", "repository", "third-party")
 CLAIMED_BY = ("paper", "project")
 KINDS = ("trivial", "control", "untreated", "rival", "end")
+TAKEN = ("results", "metrics")  # tables that every claim sees by these names
 BOUNDS = ("above", "below", "at_least", "at_most", "between")
 
 _REPORTED = {"id": str, "model": str, "dataset": str, "method": str, "metric": str, "value": float, "where": str, "trust": str}
@@ -39,10 +42,10 @@ def read(system: str, root: Path | None = None) -> dict[str, Any]:
     root = Path(root or params.ROOT)
     where = f"stages/{system}/{FILE}"
     try:
-        content = YAML(typ="safe").load((root / where).read_text(encoding="utf-8"))
+        content = YAML(typ="safe").load((root / where).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise CatalogError(f"{where} does not exist; write what the paper claims and how it is tested.") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (OSError, YAMLError, UnicodeDecodeError) as error:
         raise CatalogError(f"{where} cannot be read, correct it: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise CatalogError(f"{where} must be a mapping with the keys reported and claims.")
@@ -50,9 +53,10 @@ def read(system: str, root: Path | None = None) -> dict[str, Any]:
     known = metrics(system, root)
     reported = _reported(content["reported"], known, where)
     for name, values in content.get("parameters", {}).items():
-        if not isinstance(values, Mapping) or set(values) != set(params.PROFILES):
-            raise CatalogError(f"{where}: parameters.{name} must give a value for each of {', '.join(params.PROFILES)}.")
+        _parameter(name, values, where)
     for name, sql in content.get("views", {}).items():
+        if not isinstance(name, str) or not NAME.match(name) or name in TAKEN:
+            raise CatalogError(f"{where}: views.{name} cannot name a view; use lower-case letters, digits and _, and not {_or(TAKEN)}.")
         if not isinstance(sql, str) or not sql.strip():
             raise CatalogError(f"{where}: views.{name} must be a SELECT.")
     claims = [_claim(name, claim, known, set(reported), where) for name, claim in content["claims"].items()]
@@ -63,6 +67,38 @@ def read(system: str, root: Path | None = None) -> dict[str, Any]:
         "claims": claims,
         "path": where,
     }
+
+
+def check_apart(ledger: Mapping[str, Any], tables: Mapping[str, Any]) -> None:
+    """Check that no view has the name of one of the system's own tables, which it would hide."""
+    for name in ledger["views"]:
+        if name in tables:
+            raise CatalogError(f"{ledger['path']}: views.{name} has the name of a table of tables.yaml; give the view another one.")
+
+
+def _parameter(name: Any, values: Any, where: str) -> None:
+    """Check one parameter: a name that `$name` can write, and a text, a number, a truth value or null for each profile."""
+    if not isinstance(name, str) or not NAME.match(name) or name == "profile":
+        raise CatalogError(f"{where}: parameters.{name} cannot name a parameter; use lower-case letters, digits and _, and not `profile`.")
+    if not isinstance(values, Mapping) or set(values) != set(params.PROFILES):
+        raise CatalogError(f"{where}: parameters.{name} must give a value for each of {', '.join(params.PROFILES)}.")
+    for profile, value in values.items():
+        if not (value is None or isinstance(value, (str, bool)) or _number(value)):
+            shown = _short(value)
+            raise CatalogError(f"{where}: parameters.{name}.{profile} is {shown} but must be a text, a finite number, true, false or null.")
+
+
+def _or(words: tuple[str, ...]) -> str:
+    return " or ".join(f"`{word}`" for word in words)
+
+
+def _short(value: Any) -> str:
+    """A value for a message, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _reported(entries: list[Any], known: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
@@ -83,6 +119,8 @@ def _reported(entries: list[Any], known: Mapping[str, Any], where: str) -> dict[
 def _claim(name: str, claim: Any, known: Mapping[str, Any], printed: set[str], where: str) -> dict[str, Any]:
     """One claim, its parts checked."""
     key = f"claims.{name}"
+    if not isinstance(name, str) or not name.strip():
+        raise CatalogError(f"{where}: {key} must have a text for its name; put it in quotes.")
     _keys(claim, _CLAIM, {"where": str, "exact": bool}, where, key)
     _metric(claim["metric"], known, where, key)
     if claim["by"] not in CLAIMED_BY:
@@ -137,7 +175,13 @@ def _metric(name: str, known: Mapping[str, Any], where: str, key: str) -> None:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+    """Whether a value is a number that is finite as a float; an integer of hundreds of digits is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _keys(entry: Any, required: Mapping[str, Any], optional: Mapping[str, Any], where: str, key: str = "") -> None:
@@ -155,6 +199,6 @@ def _keys(entry: Any, required: Mapping[str, Any], optional: Mapping[str, Any], 
         right = any(value is None if kind is None else _number(value) if kind is float else isinstance(value, kind) for kind in kinds)
         if not right:
             wanted = " or ".join("null" if kind is None else "number" if kind is float else kind.__name__ for kind in kinds)
-            raise CatalogError(f"{where}: {prefix}{name} is {value!r} but must be of type {wanted}.")
+            raise CatalogError(f"{where}: {prefix}{name} is {_short(value)} but must be of type {wanted}.")
         if isinstance(value, str) and not value.strip():
             raise CatalogError(f"{where}: {prefix}{name} is empty; write it, or null where that is allowed.")

@@ -39,17 +39,22 @@ def stages(root: Path | None = None) -> list[dict[str, Any]]:
         return []
     try:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8")) or {}
-    except YAMLError as error:
+    except (YAMLError, UnicodeDecodeError) as error:
         raise CatalogError(f"dvc.yaml cannot be read, correct it: {' '.join(str(error).split())}") from None
+    blocks = (content.get("stages") or {}) if isinstance(content, Mapping) else None
+    if not isinstance(blocks, Mapping):
+        raise CatalogError("dvc.yaml must be a mapping with the key stages, which maps each stage's name to its block; correct it.")
     values = params.load_shared(root)  # as DVC, which fills in the values of no other file
     found = []
-    for name, block in (content.get("stages") or {}).items():
+    for name, block in blocks.items():
         if not isinstance(block, Mapping):
             raise CatalogError(f"dvc.yaml: stage {name} must be a mapping.")
         if "foreach" not in block:
             found.append(_stage(name, _fill(block, values, name)))
             continue
         items = _fill(block["foreach"], values, name)
+        if not isinstance(items, (Mapping, list, type(None))):
+            raise CatalogError(f"dvc.yaml: stage {name} has a foreach of {items!r}; it must be a list or a mapping.")
         pairs = items.items() if isinstance(items, Mapping) else ((str(item), item) for item in items or [])
         for key, item in pairs:
             filled = _fill(block.get("do"), values | {"key": key, "item": item}, f"{name}@{key}")
@@ -61,7 +66,7 @@ def lock(root: Path | None = None) -> dict[str, dict[str, Any]]:
     """Return what `dvc.lock` records: stage -> {cmd, dep: {path: (md5, bytes)}, out: likewise}; {} without the file.
 
     Raises:
-        CatalogError: the file is not YAML.
+        CatalogError: the file is not YAML or not what DVC writes.
     """
     path = Path(root or params.ROOT) / "dvc.lock"
     if not path.is_file():
@@ -70,16 +75,17 @@ def lock(root: Path | None = None) -> dict[str, dict[str, Any]]:
         # The base loader keeps every scalar a text: a hash of digits alone stays a hash.
         loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader) or {}
-    except yaml.YAMLError:
-        raise CatalogError("dvc.lock cannot be read; restore it with `git checkout dvc.lock`, then `dvc repro`.") from None
-    return {
-        name: {
-            "cmd": entry.get("cmd"),
-            "dep": _hashes(entry.get("deps") or []),
-            "out": _hashes(entry.get("outs") or []),
+        return {
+            name: {
+                "cmd": entry.get("cmd"),
+                "dep": _hashes(entry.get("deps") or []),
+                "out": _hashes(entry.get("outs") or []),
+            }
+            for name, entry in (content.get("stages") or {}).items()
         }
-        for name, entry in (content.get("stages") or {}).items()
-    }
+    # DVC alone writes this file: what has another form was damaged, and the remedy is one.
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError, ValueError):
+        raise CatalogError("dvc.lock cannot be read; restore it with `git checkout dvc.lock`, then `dvc repro`.") from None
 
 
 def owner(stage: str, systems: Iterable[str]) -> str | None:
@@ -92,6 +98,10 @@ def _stage(name: str, block: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of one filled-in block."""
     if not isinstance(block, Mapping) or not block.get("cmd"):
         raise CatalogError(f"dvc.yaml: stage {name} has no cmd.")
+    for key in ("deps", *_OUTPUTS, "params"):
+        entries = block.get(key) or []
+        if not isinstance(entries, list) or not all(isinstance(entry, (str, Mapping)) for entry in entries):
+            raise CatalogError(f"dvc.yaml: stage {name}: {key} must be a list of paths or keys.")
     outs = {path: flags for kind in _OUTPUTS for path, flags in _paths(block.get(kind) or [])}
     cmd = block["cmd"]
     return {

@@ -3,6 +3,8 @@
 The tables are those that DuckDB's own parser finds (`json_serialize_sql`), so a name in a comment or a text is not taken for one.
 """
 
+import atexit
+import functools
 import json
 import math
 import re
@@ -28,6 +30,12 @@ _PIECE = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _BLOCK_END = re.compile(r"/\*|\*/")
+
+# Table functions that make rows of their arguments alone; all others read files, settings or tables by another name.
+_TABLE_FUNCTIONS = ("generate_series", "range", "unnest")
+# What changes from run to run without being marked so among DuckDB's functions; the first five are written without brackets.
+_CLOCKS = ("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp")
+_MORE_VOLATILE = (*_CLOCKS, "current_localtime", "current_localtimestamp", "getenv", "query", "reservoir_quantile")
 
 Value = str | int | float | bool | None
 
@@ -74,26 +82,104 @@ def fill(sql: str, values: Mapping[str, Value]) -> str:
 
 
 def tables(sql: str, where: str) -> list[str]:
-    """Names of the tables that a SELECT reads, as it writes them, sorted; those of its own `WITH` are left out.
+    """Names of the tables that a SELECT reads, as it writes them, sorted; those of its own `WITH` are left out where they are in scope.
 
     Args:
         where: what the SQL is, for messages.
 
     Raises:
-        CatalogError: not one SELECT.
+        CatalogError: not one SELECT, a table function that reads anything but its arguments, or what gives other rows at each run.
     """
-    with duckdb.connect() as con:
-        parsed = json.loads(con.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone()[0])
+    tree = _parsed(sql, where)
+    for node in _nodes(tree):
+        _check_repeatable(node, where)
+    return sorted(set(_read(tree, frozenset())))
+
+
+def own_names(sql: str, where: str) -> list[str]:
+    """Names that a SELECT gives to queries in a `WITH`, at any depth, in lower case: SQL does not tell cases apart."""
+    return sorted({entry["key"].lower() for node in _nodes(_parsed(sql, where)) for entry in _with(node)})
+
+
+def _parsed(sql: str, where: str) -> dict[str, Any]:
+    """The tree of a statement as DuckDB's parser gives it; `CatalogError` if it is not one SELECT."""
+    parsed = _serialized(sql)
     if parsed["error"]:
         raise CatalogError(f"{where} is wrong SQL, correct it: {' '.join(parsed['error_message'].split())}.")
     if len(parsed["statements"]) != 1:
         raise CatalogError(f"{where} must be one SELECT.")
-    own, read = set(), set()
-    for node in _nodes(parsed):
-        if node.get("type") == "BASE_TABLE":
-            read.add(".".join(filter(None, (node["schema_name"], node["table_name"]))))
-        own |= {entry["key"] for entry in node.get("cte_map", {}).get("map", [])}
-    return sorted(read - own)
+    return parsed
+
+
+@functools.cache
+def _serialized(sql: str) -> dict[str, Any]:
+    """What DuckDB's parser makes of a statement: its tree or its error."""
+    with _connection().cursor() as con:
+        return json.loads(con.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone()[0])
+
+
+@functools.cache
+def _connection() -> duckdb.DuckDBPyConnection:
+    """One connection for all parsing, closed at the end of the process: to open one for each query takes longer than all the rest."""
+    con = duckdb.connect(config={"threads": 1})
+    atexit.register(_connection.cache_clear)
+    atexit.register(con.close)
+    return con
+
+
+@functools.cache
+def _volatile() -> frozenset[str]:
+    """Functions that may give another value at the next run, as DuckDB marks them, and those that it does not mark."""
+    marked = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability IN ('VOLATILE', 'CONSISTENT_WITHIN_QUERY')"
+    with _connection().cursor() as con:
+        return frozenset(found for (found,) in con.execute(marked).fetchall()) | set(_MORE_VOLATILE)
+
+
+def _check_repeatable(node: Mapping[str, Any], where: str) -> None:
+    """Raise `CatalogError` for a part of a query that reads past the tables or gives other rows at each run."""
+    kind = node.get("type")
+    if kind == "SHOW_REF":
+        raise CatalogError(f"{where} uses SHOW, DESCRIBE or SUMMARIZE; write a SELECT from a table.")
+    if kind == "TABLE_FUNCTION" and node["function"]["function_name"].lower() not in _TABLE_FUNCTIONS:
+        allowed = ", ".join(_TABLE_FUNCTIONS)
+        raise CatalogError(f"{where} reads {node['function']['function_name']}(); of table functions use {allowed} alone.")
+    if node.get("sample"):
+        raise CatalogError(f"{where} draws a sample, another one at each run; read all rows.")
+    found = None
+    if "function_name" in node:
+        found = node["function_name"].lower()
+        if found not in _volatile() and not (found == "age" and len(node["arguments"]) == 1):
+            found = None
+    elif kind == "COLUMN_REF" and len(node["column_names"]) == 1 and node["column_names"][0].lower() in _CLOCKS:
+        found = node["column_names"][0].lower()
+    if found:
+        raise CatalogError(f"{where} uses {found}, which may give something else at each run; a claim is the same at each build.")
+
+
+def _read(tree: Any, scope: frozenset[str]) -> Iterator[str]:
+    """Names of tables below a part of a query. `scope`: names in lower case that stand for queries of a `WITH` there."""
+    if isinstance(tree, list):
+        for item in tree:
+            yield from _read(item, scope)
+    if not isinstance(tree, dict):
+        return
+    if tree.get("type") == "BASE_TABLE":
+        path = [part for part in (tree.get("catalog_name"), tree["schema_name"], tree["table_name"]) if part]
+        if len(path) > 1 or path[0].lower() not in scope:
+            yield ".".join(path)
+    for entry in _with(tree):  # each sees those before it, and itself where it is recursive
+        key, query = entry["key"].lower(), entry["value"]
+        recursive = query.get("query_node", {}).get("type") == "RECURSIVE_CTE_NODE"
+        yield from _read(query, scope | {key} if recursive else scope)
+        scope |= {key}
+    for key, item in tree.items():
+        if key != "cte_map":
+            yield from _read(item, scope)
+
+
+def _with(node: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The queries that a part of a statement names in its `WITH`."""
+    return (node.get("cte_map") or {}).get("map", [])
 
 
 def text(value: str) -> str:

@@ -3,7 +3,6 @@
 `python -m catalog.database.summary` reads the built database.
 """
 
-import contextlib
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -104,7 +103,7 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def main() -> None:
     """Print the table and the command that opens the app."""
     content.require_current()
-    with contextlib.closing(db.connect()) as con:
+    with db.reading() as con:
         found = rows(con)
         counted = counts(con)
     print(text_table(HEADER, found))

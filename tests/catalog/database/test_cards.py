@@ -49,6 +49,26 @@ def test_a_byte_order_mark_is_no_fault_and_another_encoding_is_named(demo_root):
         cards.systems(demo_root)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("---\na: 1\n...\nBody\n", "it ends the front matter with `...`; write `---`"),
+        ("\n---\na: 1\n---\nBody\n", "its first line is blank"),
+        ("---\na: 1\nBody\n", "the second one is missing"),
+        ("# Title\n---\na: 1\n---\n", "it has no such line at its beginning"),
+        ("", "its first line is blank|it has no such line"),
+        ("---\n---\nBody", "must be a mapping of keys to values"),
+    ],
+)
+def test_what_is_wrong_with_the_front_matter_is_said(text, said):
+    with pytest.raises(CatalogError, match=f"^card.*{said}"):
+        cards.parse_card(text, "card")
+
+
+def test_blanks_after_the_dashes_are_no_fault():
+    assert cards.parse_card("--- \na: 1\n---\t \nBody\n", "card") == ({"a": 1}, "Body\n")
+
+
 def test_two_systems_cannot_declare_one_metric(demo_root):
     shutil.copy(demo_root / "stages/demo_text/metrics.yaml", demo_root / "stages/demo_heads/metrics.yaml")
     demo_project.change(demo_root, "stages/demo_heads/claims.yaml", "metric: accuracy_drop_rel", "metric: accuracy")

@@ -15,7 +15,7 @@ import pytest
 
 from catalog.base import io, params
 from catalog.base.errors import CatalogError, run
-from catalog.database import cards, check, db, gather, pipeline, summary
+from catalog.database import cards, check, db, gather, pipeline, queries, summary
 from catalog.report import results
 
 HEADS = "stages/demo_heads/README.md"
@@ -84,6 +84,42 @@ def test_an_absent_or_broken_file_is_one_sentence(tmp_path, demo_catalog, monkey
         assert column(con, "SELECT count(*) FROM systems") == [2]
 
 
+def test_a_file_that_the_variable_names_is_not_mended_by_a_build(tmp_path, monkeypatch):
+    absent, folder, broken = tmp_path / "no.duckdb", tmp_path / "folder", tmp_path / "broken.duckdb"
+    folder.mkdir()
+    io.write_text("not a database", broken)
+    for path, said in ((absent, "does not exist"), (folder, "is a folder and no database"), (broken, "cannot be opened")):
+        monkeypatch.setenv("CATALOG_DB", str(path))
+        with pytest.raises(CatalogError, match=said) as error:
+            db.connect()
+        assert str(path) in str(error.value) and "unset CATALOG_DB" in str(error.value) and "dvc repro" not in str(error.value)
+    monkeypatch.delenv("CATALOG_DB")
+    with pytest.raises(CatalogError, match="^folder is a folder and no database; give the name of a file"):
+        db.connect(folder)
+    with pytest.raises(CatalogError, match="is a folder, so the database cannot be written there"):
+        db.build(tmp_path, folder)
+
+
+@pytest.mark.parametrize("module", [check, summary])
+def test_a_database_of_another_version_is_one_sentence(demo_catalog, monkeypatch, module):
+    with contextlib.closing(duckdb.connect(str(demo_catalog))) as con:
+        con.execute("DROP VIEW comparison; ALTER TABLE systems RENAME COLUMN system TO name")
+    monkeypatch.setenv("CATALOG_DB", str(demo_catalog))
+    with pytest.raises(CatalogError, match="was built by another version of this project .*; unset CATALOG_DB") as error:
+        module.main()
+    assert "\n" not in str(error.value)
+
+
+def test_what_a_killed_build_left_is_removed_and_nothing_else(demo_root):
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    left = [demo_root / f".{db.FILE}.{done.stdout.strip()}.tmp{end}" for end in ("", ".wal")]
+    kept = [demo_root / f".{db.FILE}.{os.getppid()}.tmp", demo_root / ".other.duckdb.1.tmp"]
+    for path in left + kept:
+        io.write_text("left", path)
+    db.build(demo_root)
+    assert not any(path.exists() for path in left) and all(path.exists() for path in kept)
+
+
 def test_a_rebuild_replaces_the_file_under_a_reader(con, demo_root):
     shutil.rmtree(demo_root / "reports/demo_text")
     db.build(demo_root)
@@ -140,6 +176,39 @@ def test_the_leaf_is_light(demo_root):
             "-- name: scales\n-- title: t\n-- description: d\nSELECT 1",
             "two queries of the name scales",
         ),
+        ("stages/demo_heads/queries.sql", "SELECT 1", "'SELECT 1' stands before the first line"),
+        ("stages/demo_heads/queries.sql", "--name: a\n-- title: t\n-- description: d\nSELECT 1", "'--name: a' must begin with `-- name:`"),
+        ("stages/demo_heads/queries.sql", "-- name: a b\n-- title: t\n-- description: d\nSELECT 1", "needs the lines name, title"),
+        ("stages/demo_heads/queries.sql", "-- caf\xe9".encode("latin-1"), "queries.sql is not UTF-8"),
+        ("stages/demo_heads/queries.sql", None, "queries.sql cannot be read"),
+        ("stages/demo_heads/README.md", None, "README.md is a folder; write the card"),
+        ("reports/demo_heads/small/results.parquet", None, "results.parquet cannot be read"),
+        *(
+            (f"reports/demo_heads/small/{name}.json", content, f"^reports/demo_heads/small/{name}.json must be .*`dvc repro -f demo_heads`")
+            for names, contents in (
+                (("run",), ("[]", "null", '"x"', "5")),
+                (("datasets", "models"), ("null", "5", '["a"]', "[{}]", '{"a": 1}')),
+                (("plots/head_drops",), ("[]", "null")),
+            )
+            for name in names
+            for content in contents
+        ),
+        *(
+            (f"reports/demo_heads/small/{name}.json", None, f"^reports/demo_heads/small/{name}.json is a folder; delete it")
+            for name in ("run", "datasets", "plots/head_drops")
+        ),
+        ("reports/demo_heads/small/plots/head_drops.json", '{"title": [1, 2]}', "the title must be a text or a list of texts"),
+        ("reports/demo_heads/small/run.json", '{"seconds": [1]}', "Table runs cannot be filled"),
+        ("dvc.yaml", "[1]", "dvc.yaml must be a mapping with the key stages"),
+        ("dvc.yaml", "a text", "dvc.yaml must be a mapping with the key stages"),
+        ("dvc.yaml", "stages: [a]", "dvc.yaml must be a mapping with the key stages"),
+        ("dvc.yaml", "# caf\xe9".encode("latin-1"), "dvc.yaml cannot be read"),
+        ("dvc.yaml", "stages: {a: {cmd: x, deps: y}}", "stage a: deps must be a list"),
+        ("dvc.yaml", "stages: {a: {foreach: 5, do: {cmd: x}}}", "stage a has a foreach of 5"),
+        *(
+            ("dvc.lock", content, "dvc.lock cannot be read; restore it")
+            for content in ("[1]", "a text", "stages: [a]", "stages: {a: b}", "stages: {a: {deps: [b]}}", "# caf\xe9".encode("latin-1"))
+        ),
         ("dvc.yaml", "stages: [", "dvc.yaml cannot be read"),
         ("dvc.yaml", "stages: {a: {cmd: 'x ${no.thing}'}}", "stage a uses .{no.thing}"),
         ("dvc.yaml", "stages: {a: {cmd: 'x ${demo_text.small.steps}'}}", "which is not in params.yaml"),
@@ -150,7 +219,13 @@ def test_the_leaf_is_light(demo_root):
     ],
 )
 def test_what_cannot_be_read_is_named(demo_root, path, content, said):
-    io.write_text(content, demo_root / path)
+    if content is None:  # a folder of the file's name
+        (demo_root / path).unlink(missing_ok=True)
+        (demo_root / path).mkdir()
+    elif isinstance(content, bytes):
+        io.write_bytes(content, demo_root / path)
+    else:
+        io.write_text(content, demo_root / path)
     with pytest.raises(CatalogError, match=said) as error:
         db.build(demo_root)
     assert "\n" not in str(error.value)
@@ -184,6 +259,12 @@ def test_gathering_reads_nothing_of_the_data(demo_root, monkeypatch):
     gather.rows(demo_root, cards.load_all(demo_root))
     assert opened
     assert [path for path in opened if "/small/sums" in path] == []
+
+
+def test_queries_with_a_byte_order_mark_are_found(demo_root):
+    path = demo_root / "stages/demo_heads/queries.sql"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert queries.read(demo_root, ["demo_heads"])[-1]["name"] == "demo_worst_heads"
 
 
 # Pipeline

@@ -39,6 +39,13 @@ def test_the_whole_interval_decides(relation, low, high, said):
     assert claims.verdict(((low + high) / 2, low, high, 10), relation, 0.5, 0.9 if relation == "between" else None) == said
 
 
+def test_a_bound_of_zero_is_a_bound():
+    assert claims.verdict((0.0, -0.5, 0.5, 3), "between", -1.0, 0.0) == "undecided"
+    assert claims.verdict((0.3, 0.1, 0.5, 3), "between", -1.0, 0.0) == "fails"
+    with pytest.raises(CatalogError, match="needs both bounds"):
+        claims.verdict((0.0, -0.5, 0.5, 3), "between", -1.0)
+
+
 @pytest.mark.parametrize(("share", "said"), [(1.0, "holds"), (0.95, "holds"), (0.94, "undecided"), (0.06, "undecided"), (0.05, "fails")])
 def test_order_and_identity_are_tested_by_a_share_of_resamples(share, said):
     assert claims.verdict((share, share, share, 100), "share", 0.95) == said
@@ -122,6 +129,25 @@ GUESS = "SELECT 0.1, 0.1, 0.1, 20"
         (GUESS, "SELECT 0.1; SELECT 0.2", "must be one SELECT"),
         (GUESS, "SELECT $profil", "uses .profil, which has no value; the parameters are profile, wanted"),
         (GUESS, "SELECT wrong, 1, 1, 1", "is wrong SQL: Binder Error"),
+        (
+            GUESS,
+            "SELECT (SELECT count(*) FROM results), 1, 1, 1 FROM (WITH Results AS (SELECT 1 a) FROM results)",
+            "WITH results, which is",
+        ),
+        (GUESS, "WITH heads AS (SELECT 1 a) SELECT a, a, a, a FROM heads", "names a query of its WITH heads"),
+        (GUESS, "WITH drops AS (SELECT 1 a) SELECT a, a, a, a FROM drops", "names a query of its WITH drops"),
+        (GUESS, "SELECT (SELECT count(*) FROM runs), 1, 1, 1 FROM (WITH runs AS (SELECT 1 a) FROM runs)", "reads runs; a claim reads"),
+        (GUESS, "SELECT count(*), 1, 1, 1 FROM read_csv('/etc/passwd')", r"reads read_csv\(\); of table functions use"),
+        (GUESS, "SELECT count(*), 1, 1, 1 FROM glob('*')", r"reads glob\(\)"),
+        (GUESS, "SELECT count(*), 1, 1, 1 FROM duckdb_tables()", r"reads duckdb_tables\(\)"),
+        (GUESS, "SELECT count(*), 1, 1, 1 FROM query_table('main.results')", r"reads query_table\(\)"),
+        (GUESS, "SELECT count(*), 1, 1, 1 FROM (SHOW TABLES)", "uses SHOW, DESCRIBE or SUMMARIZE"),
+        (GUESS, "SELECT count(*), 1, 1, 1 FROM (SUMMARIZE results)", "uses SHOW, DESCRIBE or SUMMARIZE"),
+        (GUESS, "SELECT count(*), 1, 1, 1 FROM results USING SAMPLE 2", "draws a sample"),
+        (GUESS, "SELECT random(), 0, 1, 1", "uses random, which may give something else"),
+        (GUESS, "SELECT year(NOW()), 0, 1, 1", "uses now, which may"),
+        (GUESS, "SELECT year(current_timestamp), 0, 1, 1", "uses current_timestamp, which may"),
+        (GUESS, "SELECT year(today()), length(uuid()), 1, 1", "which may give something else"),
         ('SELECT min(layer) FROM heads WHERE "drop" > 0.9', "SELECT min(layer), 1 FROM heads", "must give one column, the value"),
     ],
 )
@@ -130,6 +156,48 @@ def test_a_wrong_claim_is_named(demo_root, old, new, said):
     with pytest.raises(CatalogError, match=said) as error:
         db.build(demo_root)
     assert str(error.value).startswith(f"{CLAIMS}: claims.") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "WITH RECURSIVE t AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM t) SELECT max(a), 1, 1, 1 FROM t",
+        "SELECT sum(a.range * b.range % 7), 1, 1, 1 FROM range(1000000000) a, range(1000000000) b",
+    ],
+)
+def test_a_query_without_an_end_is_stopped(demo_root, monkeypatch, sql):
+    monkeypatch.setattr(claims, "LONGEST", 0.3)
+    demo_project.change(demo_root, CLAIMS, GUESS, sql)
+    with pytest.raises(CatalogError, match=r"claims.solves-task \(full\): against takes longer than 0.3 seconds and was stopped"):
+        db.build(demo_root)
+
+
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [
+        ("FROM nothing", "views.unused reads nothing"),
+        ("SELECT gone FROM results", "views.unused is wrong SQL: Binder Error"),
+        ("FROM read_text('/etc/passwd')", r"views.unused reads read_text\(\)"),
+        ("SELECT $gone FROM results", "views.unused uses .gone, which has no value"),
+        ("WITH results AS (SELECT 1) FROM results", "views.unused names a query of its WITH results"),
+    ],
+)
+def test_a_view_that_no_claim_reads_is_checked_too(demo_root, view, said):
+    demo_project.change(demo_root, CLAIMS, "views:\n", f'views:\n  unused: "{view}"\n')
+    with pytest.raises(CatalogError, match=said):
+        db.build(demo_root)
+
+
+def test_names_of_a_with_count_where_they_are_in_scope_alone():
+    inner = "SELECT (SELECT count(*) FROM x) FROM (WITH x AS (SELECT 1) FROM X)"
+    assert sql_text.tables(inner, "q") == ["x"] and sql_text.own_names(inner, "q") == ["x"]
+    assert sql_text.tables("WITH a AS (FROM b), b AS (FROM a) FROM a, b", "q") == ["b"]
+    assert sql_text.tables("WITH RECURSIVE t AS (SELECT 1 a UNION ALL SELECT a + 1 FROM t) FROM t", "q") == []
+    assert sql_text.tables("WITH x AS (SELECT 1) FROM main.x", "q") == ["main.x"]
+
+
+def test_functions_that_read_their_arguments_alone_are_taken():
+    assert sql_text.tables("SELECT unnest([1]), age(d, e) FROM range(3), generate_series(1, 2), unnest([4])", "q") == []
 
 
 def test_views_that_read_one_another_are_named(demo_root):

@@ -91,6 +91,16 @@ def test_a_renewed_database_is_current_and_an_absent_one_says_so(project):
     )
 
 
+@pytest.mark.parametrize("written", ["[]", "{}", "null", '{"inputs": []}'])
+def test_a_record_of_another_form_makes_the_database_old(project, written):
+    io.write_text(written, project / content.FILE)
+    said = "catalog.json does not say what catalog.duckdb was built from; delete it and renew both with `dvc repro -s catalog`."
+    assert content.outdated(project) == said
+    (project / content.FILE).unlink()
+    (project / content.FILE).mkdir()
+    assert content.outdated(project).startswith("catalog.json is a folder; delete it")
+
+
 def test_temporary_files_and_code_elsewhere_make_nothing_old(project):
     for name in ("stages/demo_text/evaluate.py", "stages/__pycache__/x.pyc", "reports/demo_text/.x.tmp"):
         io.write_text("x = 1\n", project / name)
@@ -114,7 +124,7 @@ def test_a_duckdb_file_of_something_else_is_named(tmp_path, monkeypatch):
     with pytest.raises(CatalogError, match=r"^other\.duckdb is a DuckDB file but not one of this catalog; build it again"):
         db.connect(path)
     monkeypatch.setenv("CATALOG_DB", str(path))
-    with pytest.raises(CatalogError, match=r"not one of this catalog; unset CATALOG_DB or let it name one\.$"):
+    with pytest.raises(CatalogError, match=r"not one of this catalog; unset CATALOG_DB or let it name a database of this catalog\.$"):
         db.connect()
 
 

@@ -75,6 +75,32 @@ def test_what_a_run_records_is_what_the_estimate_reads(demo_root, monkeypatch, c
         estimate.main("other")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[]", "must be a mapping of keys to values"),
+        ("null", "must be a mapping of keys to values"),
+        ('{"seconds": "x"}', "seconds is 'x' but must be a number"),
+        ('{"seconds": -1}', "seconds is -1 but must be a number"),
+        ('{"seconds": NaN}', "seconds is nan but must be a number"),
+        ('{"gflops": 5}', "gflops.float32 is 'absent' but must be a number"),
+        ('{"gflops": {"float32": 1.0}}', "gflops.bfloat16 is 'absent' but must be a number"),
+    ],
+)
+def test_a_record_of_another_form_is_one_sentence(demo_root, content, said):
+    io.write_text(content, demo_root / "reports/demo_heads/small/run.json")
+    with pytest.raises(CatalogError, match=f"^reports/demo_heads/small/run.json.* {said}.*`dvc repro -f demo_heads`") as error:
+        estimate.recorded(demo_root, "small")
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_profile_is_told_from_one_without_a_run(demo_root, monkeypatch):
+    monkeypatch.setattr(params, "ROOT", demo_root)
+    demo_project.change(demo_root, "params.yaml", "profile: small", "profile: medium")
+    with pytest.raises(CatalogError, match="profile is 'medium' but must be one of small, full"):
+        estimate.main("")
+
+
 def test_the_measure_of_this_machine_is_a_speed(monkeypatch):
     found = machine.speeds(0.05)
     assert found.keys() == {"float32", "bfloat16"} and all(0.1 < speed < 1e6 for speed in found.values())

@@ -7,6 +7,7 @@ from catalog.base.errors import CatalogError
 from catalog.database import cards
 
 CLAIMS = "stages/demo_heads/claims.yaml"
+WANTED = "wanted: {small: top heads, full: top heads}"
 
 
 @pytest.mark.parametrize(
@@ -34,8 +35,23 @@ CLAIMS = "stages/demo_heads/claims.yaml"
         ("    text: Removing few heads costs most of the accuracy.\n", "", "the key claims.few-heads.text is missing"),
         ("text: Removing few heads costs most of the accuracy.", "text: ''", "claims.few-heads.text is empty"),
         ("    exact: true", "    exakt: true", "the key claims.late-layers.exakt is unknown"),
-        ("wanted: {small: top heads, full: top heads}", "wanted: {small: top heads}", "parameters.wanted must give a value for each of"),
+        (WANTED, "wanted: {small: top heads}", "parameters.wanted must give a value for each of"),
         ("drops: FROM results WHERE metric = 'accuracy_drop_rel'", "drops: 3", "views.drops must be a SELECT"),
+        (WANTED, "wanted: {small: [1], full: a}", r"parameters.wanted.small is \[1\] but must be a text, a finite number"),
+        (WANTED, "wanted: {small: a, full: {b: 1}}", "parameters.wanted.full is {'b': 1} but must be"),
+        (WANTED, "wanted: {small: 2026-01-02, full: a}", "parameters.wanted.small is datetime.date.* but must be"),
+        (WANTED, "wanted: {small: !!binary aGk=, full: a}", "parameters.wanted.small is b'hi' but must be"),
+        (WANTED, "wanted: {small: .nan, full: a}", "parameters.wanted.small is nan but must be"),
+        (WANTED, "wanted: {small: " + "9" * 400 + ", full: a}", "parameters.wanted.small is 9+... but must be"),
+        (WANTED, "1: {small: a, full: a}", "parameters.1 cannot name a parameter"),
+        (WANTED, "profile: {small: a, full: a}", "parameters.profile cannot name a parameter"),
+        ("above: 0.25,", "above: " + "9" * 400 + ",", r"tests\[1\].above is 9+... but must be of type number"),
+        ("above: 0.25,", "between: [0, " + "9" * 400 + "],", "between must be two numbers"),
+        ("  drops: FROM", "  results: FROM", "views.results cannot name a view"),
+        ("  drops: FROM", "  metrics: FROM", "views.metrics cannot name a view"),
+        ("  drops: FROM", "  heads: FROM", "views.heads has the name of a table of tables.yaml"),
+        ("  drops: FROM", "  1: FROM", "views.1 cannot name a view"),
+        ("  late-layers:", "  3:", "claims.3 must have a text for its name"),
         ("claims:\n", "claim:\n", "the key claims is missing"),
     ],
 )
@@ -60,4 +76,14 @@ def test_a_missing_ledger_says_what_to_write(demo_root):
 def test_a_main_claim_is_one_of_the_paper(demo_root):
     demo_project.change(demo_root, "stages/demo_heads/README.md", "main_claim: few-heads", "main_claim: late-layers")
     with pytest.raises(CatalogError, match="no claim by the paper"):
+        cards.load_all(demo_root)
+
+
+def test_a_folder_or_another_encoding_is_one_sentence(demo_root):
+    path = demo_root / CLAIMS
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert cards.systems(demo_root)[0]["ledger"]["claims"]
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(CatalogError, match="cannot be read, correct it"):
         cards.load_all(demo_root)
