@@ -11,6 +11,11 @@ SELECT c.*, s.title, s.main_claim, s.sort_order, m.display_name, m.unit, m.min_v
 FROM claims c JOIN systems s USING (system) LEFT JOIN metrics m ON m.metric = c.metric
 ORDER BY s.sort_order, c.system, c.profile = 'full', c.profile, c.claimed_by, c.position
 """
+_TRUST = {
+    "paper": "number printed by the paper",
+    "repository": "number from the authors’ code",
+    "third-party": "number as others print it",
+}
 _RELATIONS = {"above": "more than", "below": "less than", "at_least": "at least", "at_most": "at most"}
 
 
@@ -38,14 +43,17 @@ def figures(claim: dict[str, Any]) -> None:
         words.append(("blue", "ours", ui.with_interval(*ours) + (f", n = {claim['n']:,}" if claim["n"] else "")))
     if against:
         words.append(("gray", claim["against_name"], ui.with_interval(*against)))
+    if claim["verdict"] == "not measured":
+        st.caption("A test lacks its numbers at this profile, so there is no verdict.")
     if not words:
         return
     alt = "; ".join(f"{name} {number}" for _, name, number in words)
     name = claim["display_name"] or claim["metric"]
-    title = name + (f", {claim['unit']}" if claim["unit"] and claim["unit"] != name.lower() else "")
+    title = name + (f", {claim['unit']}" if claim["unit"] and not name.lower().endswith(claim["unit"]) else "")
     st.caption(ui.esc(title))
     st.html(strips.values(claim["reported"], ours, against, claim["min_value"], claim["max_value"], alt))
-    st.markdown(" ".join(f":{color}-badge[{ui.esc(name)} **{ui.esc(number)}**]" for color, name, number in words))
+    # The number first: a badge that is wider than its card ends in dots.
+    st.markdown(" ".join(f":{color}-badge[**{ui.esc(number)}** {ui.esc(name)}]" for color, name, number in words))
 
 
 def test(row: dict[str, Any]) -> None:
@@ -98,7 +106,7 @@ def _card(row: dict[str, Any], own_tests: list[dict[str, Any]]) -> None:
         test(item)
     st.space("stretch")
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(ui.esc(" · ".join(text for text in (row["where_printed"], row["trust"]) if text)))
+        st.caption(ui.esc(" · ".join(text for text in (row["where_printed"], _TRUST.get(row["trust"])) if text)))
         st.space("stretch")
         if row["sql_rows"]:
             st.page_link(

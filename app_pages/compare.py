@@ -24,10 +24,10 @@ BENCHMARK = ("system", "profile", "experiment", "dataset", "split")
 
 
 def choose_metric() -> dict[str, Any] | None:
-    """Draw the choice of a metric that has results, the most used first; return its row of `metrics`."""
+    """Draw the choice of a metric that has results, those with a better direction first, then by use; return its row of `metrics`."""
     rows = data.records("""
         SELECT r.metric, m.display_name, m.description, m.unit, m.lower_is_better, count(*) AS n
-        FROM results r JOIN metrics m USING (metric) GROUP BY ALL ORDER BY n DESC, r.metric
+        FROM results r JOIN metrics m USING (metric) GROUP BY ALL ORDER BY any_value(m.lower_is_better) IS NULL, n DESC, r.metric
     """)
     if not rows:
         return None

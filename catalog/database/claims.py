@@ -80,7 +80,10 @@ class Scope:
         return sql_text.fill(sql.strip(), self.values)
 
     def rows_behind(self, sql: str, where: str) -> str | None:
-        """A query for the rows that an effect is computed from: its first view, or else its first table."""
+        """A query for the rows behind an effect: those it takes its columns from, or else all of its first view or table."""
+        same = sql_text.whole_rows(self._filled(sql, where), where)
+        if same is not None:
+            return self.whole(same, where)
         named = [name for name in sql_text.tables(sql, where) if name in self.views or name in self.own or name == "results"]
         first = next((name for name in named if name in self.views), named[0] if named else None)
         return None if first is None else self.whole(f"SELECT * FROM {sql_text.name(first)}", where)
@@ -188,7 +191,10 @@ def _claim(scope: Scope, claim: Row, printed: Mapping[str, Any]) -> tuple[Row, l
         "sql_rows": scope.rows_behind(claim["ours"], where),
     }
     row |= _columns(ours, ("ours", "ours_low", "ours_high", "n"))
-    return row | _columns(other, ("against", "against_low", "against_high", "against_n")), tests
+    row |= _columns(other, ("against", "against_low", "against_high", "against_n"))
+    if claim["exact"]:  # its own interval only where it is tested; to a reader it has none
+        row |= dict.fromkeys(("ours_low", "ours_high", "against_low", "against_high"))
+    return row, tests
 
 
 def effect(

@@ -4,6 +4,7 @@ The tables are those that DuckDB's own parser finds (`json_serialize_sql`), so a
 """
 
 import atexit
+import copy
 import functools
 import json
 import math
@@ -99,6 +100,23 @@ def tables(sql: str, where: str) -> list[str]:
 def own_names(sql: str, where: str) -> list[str]:
     """Names that a SELECT gives to queries in a `WITH`, at any depth, in lower case: SQL does not tell cases apart."""
     return sorted({entry["key"].lower() for node in _nodes(_parsed(sql, where)) for entry in _with(node)})
+
+
+def whole_rows(sql: str, where: str) -> str | None:
+    """The query with all columns in place of those it names; None where it computes anything of its rows.
+
+    Raises:
+        CatalogError: not one SELECT.
+    """
+    statement = copy.deepcopy(_parsed(sql, where)["statements"][0])
+    node = statement["node"]
+    plain = node["type"] == "SELECT_NODE" and all(item["class"] == "COLUMN_REF" for item in node["select_list"])
+    if not plain or node["group_expressions"] or node["having"] or node["modifiers"]:
+        return None
+    node["select_list"] = _parsed("SELECT * FROM t", where)["statements"][0]["node"]["select_list"]
+    with _connection().cursor() as con:
+        tree = json.dumps({"error": False, "statements": [statement]})
+        return con.execute("SELECT json_deserialize_sql(?::JSON)", [tree]).fetchone()[0]
 
 
 def _parsed(sql: str, where: str) -> dict[str, Any]:

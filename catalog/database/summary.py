@@ -58,10 +58,10 @@ def counts(con: duckdb.DuckDBPyConnection) -> str:
     for by, verdict, count in con.execute("SELECT claimed_by, verdict, count(*) FROM claims GROUP BY ALL").fetchall():
         tally[by][verdict] = count
     paper, ours = tally["paper"], tally["project"]
-    missing = f", {paper['not measured']} were not measured" if paper["not measured"] else ""
+    missing = f", {paper['not measured']} {'was' if paper['not measured'] == 1 else 'were'} not measured" if paper["not measured"] else ""
     return (
         f"Of {sum(paper.values())} claims of the papers {paper['holds']} hold, {paper['fails']} fail, {paper['undecided']} are undecided"
-        f"{missing}; of {sum(ours.values())} checks of ours {ours['holds']} hold."
+        f"{missing}; of {sum(ours.values())} checks of ours {ours['holds']} hold, {ours['fails']} fail, {ours['undecided']} are undecided."
     )
 
 

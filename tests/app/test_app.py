@@ -73,7 +73,7 @@ def test_first_rows_and_meaning_of_columns(shown):
 def test_overview_says_whether_the_main_claim_holds_and_where(shown):
     text = texts(visit("overview"))
     assert "small\\: holds" in text and "full\\: fails" in text
-    assert ":orange-badge[paper **0\\.5**]" in text and ":blue-badge[ours **0\\.45 \\[0\\.4, 0\\.5\\], n \\= 20**]" in text
+    assert ":orange-badge[**0\\.5** paper]" in text and ":blue-badge[**0\\.45 \\[0\\.4, 0\\.5\\], n \\= 20** ours]" in text
 
 
 def test_a_claim_shows_its_rule_its_bound_and_its_rows(shown):
@@ -82,14 +82,14 @@ def test_a_claim_shows_its_rule_its_bound_and_its_rows(shown):
     assert ":green[:material/check_circle:] more than a quarter of the accuracy goes" in text
     assert "0\\.45 \\[0\\.4, 0\\.5\\]; must be more than 0\\.25 · n \\= 20 · smallest effect it can see 0\\.05" in text
     assert ":violet[:material/help:] at least 85 % of the answers are right" in text  # undecided, and says so
-    assert ":gray-badge[a guess among ten digits **0\\.1**]" in text and "Checks of ours" in text
+    assert ":gray-badge[**0\\.1** a guess among ten digits]" in text and "Checks of ours" in text
 
 
 def test_the_profile_switch_changes_the_figures(shown):
     app = visit("system", {"system": "demo_heads"})
-    assert ":blue-badge[ours **0\\.45 \\[0\\.4, 0\\.5\\], n \\= 20**]" in texts(app)
+    assert ":blue-badge[**0\\.45 \\[0\\.4, 0\\.5\\], n \\= 20** ours]" in texts(app)
     app.segmented_control[0].set_value("full").run()
-    assert ":blue-badge[ours **0\\.1 \\[0\\.05, 0\\.15\\], n \\= 20**]" in texts(app) and not app.exception
+    assert ":blue-badge[**0\\.1 \\[0\\.05, 0\\.15\\], n \\= 20** ours]" in texts(app) and not app.exception
 
 
 def test_compare_ranks_by_the_direction_of_the_metric(shown):

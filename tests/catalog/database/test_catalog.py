@@ -362,7 +362,8 @@ def test_check_and_summary_on_the_command_line(demo_catalog, demo_root, monkeypa
         "holds",
     ]
     assert lines[-1] == (
-        "Of 5 claims of the papers 2 hold, 1 fail, 2 are undecided; of 2 checks of ours 0 hold. To look at everything: make app"
+        "Of 5 claims of the papers 2 hold, 1 fail, 2 are undecided; of 2 checks of ours 0 hold, 0 fail, 0 are undecided. "
+        "To look at everything: make app"
     )
     io.write_text("small: {a: 1}\n", demo_root / "stages/demo_more/params.yaml")
     with pytest.raises(SystemExit) as error:

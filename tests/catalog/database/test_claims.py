@@ -95,7 +95,10 @@ def test_the_stored_sql_runs_as_it_stands_and_gives_the_stored_number(con):
     for sql, value in con.execute("SELECT sql, value FROM claim_tests").fetchall():
         assert con.execute(sql).fetchall()[0][0] == value
     (rows,) = con.execute("SELECT sql_rows FROM claims WHERE claim = 'few-heads' AND profile = 'small'").fetchone()
-    assert len(con.execute(rows).fetchall()) == 2  # of the view: the heads found and random ones, of this profile alone
+    found = con.execute(rows)
+    assert "method" in [column[0] for column in found.description] and len(found.fetchall()) == 1  # the result, with all its columns
+    (rows,) = con.execute("SELECT sql_rows FROM claims WHERE claim = 'late-layers' AND profile = 'small'").fetchone()
+    assert len(con.execute(rows).fetchall()) == 12  # a minimum over the table: all of the table
 
 
 def test_evidence_names_table_file_and_stage(con):
@@ -236,6 +239,22 @@ def test_parameters_are_filled_in_outside_texts_and_comments_only():
 def test_tables_are_those_that_the_parser_finds():
     sql = "WITH x AS (FROM heads) SELECT 'FROM other', (SELECT max(a) FROM s.t) FROM x JOIN results USING (a) -- FROM gone"
     assert sql_text.tables(sql, "x") == ["heads", "results", "s.t"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("SELECT a, b FROM t WHERE c = 'x' AND d", "SELECT * FROM t WHERE"),
+        ("SELECT max(a), b FROM t GROUP BY b", None),
+        ("SELECT a + 1 FROM t", None),
+        ("SELECT a FROM t ORDER BY a LIMIT 1", None),
+        ("SELECT DISTINCT a FROM t", None),
+        ("FROM t SELECT a", "SELECT * FROM t"),
+    ],
+)
+def test_rows_behind_a_number_are_those_its_columns_come_from(sql, rows):
+    made = sql_text.whole_rows(sql, "x")
+    assert made is None if rows is None else made.startswith(rows)
 
 
 def test_a_claim_of_a_card_is_tested_at_each_profile(demo_root):
