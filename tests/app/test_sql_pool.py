@@ -74,7 +74,10 @@ def test_a_process_that_died_while_it_waited_is_replaced(shown):
 
 
 def test_a_process_that_cannot_start_is_one_sentence(shown, monkeypatch):
-    monkeypatch.setattr(limited_sql, "_PROJECT", shown.parent)  # there is no app_lib
+    # An app_lib without the worker's module, found before any that is installed: the process is started in this folder.
+    (shown.parent / "app_lib").mkdir()
+    (shown.parent / "app_lib/__init__.py").touch()
+    monkeypatch.setattr(limited_sql, "_PROJECT", shown.parent)
     small = limited_sql.Pool(MEMORY, most=1)
     with pytest.raises(CatalogError, match="cannot be started"):
         limited_sql.ask("SELECT 1", pool=small)
