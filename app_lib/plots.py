@@ -10,6 +10,16 @@ import streamlit as st
 from app_lib import data, ui
 from catalog.base.errors import CatalogError
 
+# Vega draws texts, rules and the symbols of a legend in black where a specification gives no colour; this grey reads on both pages.
+NEUTRAL = "#868e96"
+DEFAULTS = {
+    "text": {"color": NEUTRAL},
+    "rule": {"color": NEUTRAL},
+    "tick": {"color": NEUTRAL},
+    "errorbar": {"rule": {"color": NEUTRAL}, "ticks": {"color": NEUTRAL}},
+    "legend": {"symbolBaseFillColor": NEUTRAL, "symbolBaseStrokeColor": NEUTRAL},
+}
+
 
 def find(path: str) -> Path:
     """Return the file of a row of the table `plots`.
@@ -53,6 +63,8 @@ def draw(plot: dict[str, Any]) -> None:
                 return
             spec = read_vega(path)
             spec.pop("title", None)
+            own = spec.get("config", {})
+            spec["config"] = own | {mark: defaults | own.get(mark, {}) for mark, defaults in DEFAULTS.items()}
             st.vega_lite_chart(spec, width="stretch" if _stretches(spec) else "content", alt=plot["title"])
         except CatalogError as error:
             st.warning(ui.message(error))

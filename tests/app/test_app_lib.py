@@ -1,12 +1,13 @@
 """What the pages of the app share: the connection and its limits, pictures, the pipeline's graph, formats and CSV."""
 
+import json
 import threading
 import time
 from pathlib import Path
 
 import polars as pl
 import pytest
-from app_helpers import replace_catalog
+from app_helpers import replace_catalog, visit
 
 from app_lib import browse, data, graph, limited_sql, plots, ui
 from catalog.base.errors import CatalogError
@@ -147,6 +148,16 @@ def test_formats():
 def test_csv_does_not_hold_formulas():
     rows = pl.DataFrame({"text": ["=1+1", "plain", "@x", None, "-5"], "value": [-1.5, 2.0, None, 0.0, 1.0]})
     assert ui.csv(rows).decode().splitlines() == ["text,value", "'=1+1,-1.5", "plain,2.0", "'@x,", ",0.0", "'-5,1.0"]
+
+
+def test_marks_without_a_colour_of_their_own_are_readable_on_both_pages(shown):
+    path = shown.parent / "reports/demo_heads/small/plots/head_drops.json"
+    spec = json.loads(path.read_text(encoding="utf-8")) | {"config": {"rule": {"color": "red"}, "view": {"stroke": None}}}
+    path.write_text(json.dumps(spec), encoding="utf-8")
+    app = visit("system", {"system": "demo_heads"})
+    drawn = [json.loads(chart.proto.spec) for chart in app.get("vega_lite_chart")]
+    config = next(spec["config"] for spec in drawn if "view" in spec.get("config", {}))
+    assert config["text"] == {"color": plots.NEUTRAL} and config["rule"] == {"color": "red"} and config["view"] == {"stroke": None}
 
 
 def test_tables_of_a_system(shown):
