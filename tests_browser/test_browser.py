@@ -44,7 +44,7 @@ def test_first_page_shows_soon(page, address):
     expect(page.get_by_role("heading", name="Paper catalog")).to_be_visible()
     started = time.perf_counter()
     page.goto(address)
-    expect(page.get_by_text("full: does not hold")).to_be_visible()
+    expect(page.get_by_text("full: fails")).to_be_visible()
     assert time.perf_counter() - started < FIRST_PAGE_SECONDS
 
 
