@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from app_lib.strips import VERDICT_COLORS
+from app_lib.strips import AGAINST, OURS, VERDICT_COLORS
 
-OURS = "#4263eb"
-BASELINE = "#868e96"
 SHAPES = {"holds": "circle", "fails": "cross", "undecided": "diamond", "not measured": "square"}
 
 
@@ -82,7 +80,7 @@ def ranking(rows: list[dict[str, Any]], title: str, lower_is_better: bool, domai
             },
             {
                 "transform": [{"filter": "isValid(datum.ci_low) && isValid(datum.ci_high)"}],
-                "mark": {"type": "rule", "strokeWidth": 1.5, "color": BASELINE},
+                "mark": {"type": "rule", "strokeWidth": 1.5, "color": AGAINST},
                 "encoding": {"x": x | {"field": "ci_low"}, "x2": {"field": "ci_high"}},
             },
         ],
@@ -111,7 +109,7 @@ def durations(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "layer": [
             {"mark": {"type": "bar", "cornerRadiusEnd": 3, "height": 14, "color": OURS}},
             {
-                "mark": {"type": "text", "align": "left", "dx": 5, "color": BASELINE},
+                "mark": {"type": "text", "align": "left", "dx": 5, "color": AGAINST},
                 "encoding": {"text": {"field": "shown"}},
             },
         ],

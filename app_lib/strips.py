@@ -35,9 +35,8 @@ def values(paper: float | None, ours: Interval | None, against: Interval | None,
         low, high: range of the metric, or None.
         alt: the same in words, for those who do not see it.
     """
-    shown = [(name, item) for name, item in (("against", against), ("paper", paper and (paper, None, None)), ("ours", ours)) if item]
-    if paper == 0:
-        shown.insert(1, ("paper", (0.0, None, None)))
+    marks = {"against": against, "paper": None if paper is None else (paper, None, None), "ours": ours}
+    shown = [(name, item) for name, item in marks.items() if item is not None]
     numbers = [number for _, item in shown for number in item if number is not None]
     ends = scale(numbers, low, high)
     parts = [_axis(ends)]

@@ -14,7 +14,6 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&=@^])")
 _FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
 _PROFILE_ORDER = {"small": 0, "full": 1}
 
-VERDICTS = ("holds", "fails", "undecided", "not measured")
 _VERDICT_COLOR = {"holds": "green", "fails": "red", "undecided": "violet", "not measured": "gray"}
 _VERDICT_ICON = {
     "holds": ":material/check_circle:",

@@ -147,7 +147,7 @@ def _guarded(con: duckdb.DuckDBPyConnection, where: str) -> Iterator[None]:
     except duckdb.OutOfMemoryException:
         raise CatalogError(f"{where} needs more memory than there is; give it an end, or less to read.") from None
     except duckdb.Error as error:
-        raise CatalogError(f"{where} is wrong SQL: {str(error).splitlines()[0]}") from None
+        raise CatalogError(f"{where} is wrong SQL: {sql_text.first_line(error)}") from None
     finally:
         timer.cancel()
 
@@ -162,15 +162,17 @@ def _claim(scope: Scope, claim: Row, printed: Mapping[str, Any]) -> tuple[Row, l
     tests = []
     for number, test in enumerate(claim["tests"], start=1):
         place = f"{where}: tests[{number}]"
-        mine = test["sql"].strip() == "ours"
-        source = claim["ours"] if mine else test["sql"]
-        measured, query = effect(scope, source, place, exact=test["exact"] or (mine and claim["exact"]), share=test["relation"] == "share")
+        mine, share = test["sql"].strip() == "ours", test["relation"] == "share"
+        exact = test["exact"] or (mine and claim["exact"])
+        if mine and not share and exact == claim["exact"]:
+            measured, query = ours, sql
+        else:
+            measured, query = effect(scope, claim["ours"] if mine else test["sql"], place, exact=exact, share=share)
         result = verdict(measured, test["relation"], test["bound"], test["bound_high"])
         kept = {key: test[key] for key in ("says", "relation", "bound", "bound_high", "bound_from", "exact")}
+        sampled = measured is not None and not test["exact"] and not share
+        kept["smallest_effect"] = (measured[2] - measured[1]) / 2 if sampled else None
         tests.append({"position": number, "verdict": result, "sql": query} | kept | _columns(measured, ("value", "low", "high", "n")))
-    for test in tests:
-        sampled = test["value"] is not None and not test["exact"] and test["relation"] != "share"
-        test["smallest_effect"] = (test["high"] - test["low"]) / 2 if sampled else None
     against = claim["against"] or {"name": None, "kind": None}
     seen = [test["smallest_effect"] for test in tests if test["smallest_effect"] is not None]
     row = {

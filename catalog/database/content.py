@@ -14,7 +14,7 @@ import duckdb
 
 from catalog.base import io, params
 from catalog.base.errors import CatalogError
-from catalog.database import db, pipeline
+from catalog.database import db, pipeline, sql_text
 
 FILE = "catalog.json"
 RENEW = "dvc repro -s catalog"
@@ -35,7 +35,7 @@ def tables(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
     """Return table -> number of rows and hash of the rows whatever their order; `declared` -> hash of names, types, views and comments."""
     found = {"declared": _sha256(repr(con.execute(_DECLARED).fetchall()))}
     for schema, table in con.execute(_TABLES).fetchall():
-        place = ".".join('"' + name.replace('"', '""') + '"' for name in (schema, table))
+        place = f"{sql_text.name(schema)}.{sql_text.name(table)}"
         # The hash of each row first, so that no table becomes one text in memory.
         rows, digest = con.execute(
             f"SELECT count(*), sha256(coalesce(string_agg(row_hash, '' ORDER BY row_hash), '')) "

@@ -17,7 +17,7 @@ import duckdb
 from catalog.base import io, params
 from catalog.base.errors import CatalogError
 from catalog.database import cards, claims, gather, loading
-from catalog.database.sql_text import name, text
+from catalog.database.sql_text import first_line, name, text
 
 STORAGE_VERSION = "v1.2.0"
 FILE = "catalog.duckdb"
@@ -120,7 +120,7 @@ def reading(path: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
         except (duckdb.BinderException, duckdb.CatalogException) as error:
             shown = f"{named}, which CATALOG_DB names," if named else Path(path or FILE).name
             remedy = _remedy(named, f"build it again: `{BUILD}`")
-            raise CatalogError(f"{shown} was built by another version of this project ({_first_line(error)}); {remedy}.") from None
+            raise CatalogError(f"{shown} was built by another version of this project ({first_line(error)}); {remedy}.") from None
 
 
 def _remedy(named: str | None, otherwise: str) -> str:
@@ -135,8 +135,8 @@ def _why_closed(shown: str, error: duckdb.Error, remedy: str) -> str:
         holder = re.search(r"held in (.+?)\. See", said, re.DOTALL)
         return f"{shown} is open for writing in another program ({holder[1] if holder else 'its name is not known'}); close it there."
     if isinstance(error, duckdb.IOException) and "Cannot open file" in said:
-        return f"{shown} cannot be read ({_first_line(error)}); give yourself access to it."
-    return f"{shown} cannot be opened ({_first_line(error)}); {remedy}."
+        return f"{shown} cannot be read ({first_line(error)}); give yourself access to it."
+    return f"{shown} cannot be opened ({first_line(error)}); {remedy}."
 
 
 def _remove_left_over(path: Path) -> None:
@@ -169,7 +169,7 @@ def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any
         try:
             con.execute(f"INSERT INTO {name(table)} ({listed}) VALUES {', '.join([one] * len(batch))}", values)
         except (duckdb.Error, TypeError, ValueError, OverflowError) as error:  # Python's own: a value that has no type of SQL
-            raise CatalogError(f"Table {table} cannot be filled, correct the value: {_first_line(error)}") from None
+            raise CatalogError(f"Table {table} cannot be filled, correct the value: {first_line(error)}") from None
 
 
 def _check_names(con: duckdb.DuckDBPyConnection, declared: dict[str, Any]) -> None:
@@ -187,8 +187,3 @@ def _check_names(con: duckdb.DuckDBPyConnection, declared: dict[str, Any]) -> No
                     f"A result of {system} has the {kind} {found!r}, which has no card; write the card's name, or leave it out "
                     "and say in method, split or experiment what it is."
                 )
-
-
-def _first_line(error: Exception) -> str:
-    """The first line of DuckDB's message."""
-    return str(error).splitlines()[0]

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from catalog.base.errors import CatalogError
-from catalog.database.sql_text import name, text
+from catalog.database.sql_text import first_line, name, text
 from catalog.report import results
 
 SQL_TYPES = {"string": "VARCHAR", "int": "BIGINT", "float": "DOUBLE", "bool": "BOOLEAN"}
@@ -48,7 +48,7 @@ def results_of(con: duckdb.DuckDBPyConnection, system: str, profile: str, folder
         _check_rows(con, source, _RESULTS, results.KEY, where, again)
         con.execute(f"INSERT INTO results ({listed}) SELECT {listed} FROM {source}")
     except duckdb.Error as error:
-        raise CatalogError(f"{where} cannot be read ({_first_line(error)}); {again}.") from None
+        raise CatalogError(f"{where} cannot be read ({first_line(error)}); {again}.") from None
 
 
 def own_tables(con: duckdb.DuckDBPyConnection, card: dict[str, Any], runs: list[tuple[str, str, Path]]) -> None:
@@ -74,7 +74,7 @@ def own_tables(con: duckdb.DuckDBPyConnection, card: dict[str, Any], runs: list[
                 _check_rows(con, source, types, table.key, where, again)
                 con.execute(f"INSERT INTO {place} SELECT {text(profile)}, {listed} FROM {source}")
             except duckdb.Error as error:
-                raise CatalogError(f"{where} does not fit stages/{system}/tables.yaml ({_first_line(error)}); {again}.") from None
+                raise CatalogError(f"{where} does not fit stages/{system}/tables.yaml ({first_line(error)}); {again}.") from None
         con.execute(f"COMMENT ON TABLE {place} IS {text(table.description)}")
         con.execute(f"COMMENT ON COLUMN {place}.profile IS 'small or full.'")
         for column, (_, meaning) in table.columns.items():
@@ -105,8 +105,3 @@ def _check_rows(con: duckdb.DuckDBPyConnection, source: str, types: Mapping[str,
     if twice:
         said = ", ".join(f"{column} {value}" for column, value in zip(key, twice))
         raise CatalogError(f"{where} has two rows with one key ({' '.join(said.split())}); {again}.")
-
-
-def _first_line(error: Exception) -> str:
-    """The first line of DuckDB's message."""
-    return str(error).splitlines()[0]

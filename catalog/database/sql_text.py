@@ -102,6 +102,11 @@ def own_names(sql: str, where: str) -> list[str]:
     return sorted({entry["key"].lower() for node in _nodes(_parsed(sql, where)) for entry in _with(node)})
 
 
+def first_line(error: Exception) -> str:
+    """The first line of DuckDB's message, which the excerpt of a query follows."""
+    return str(error).splitlines()[0]
+
+
 def whole_rows(sql: str, where: str) -> str | None:
     """The query with all columns in place of those it names; None where it computes anything of its rows.
 
