@@ -33,14 +33,6 @@ def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def shown(demo_catalog: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The demo catalog, as the one that the app shows."""
-    monkeypatch.setenv("CATALOG_DB", str(demo_catalog))
-    monkeypatch.setenv("CATALOG_ROOT", str(demo_catalog.parent))
-    return demo_catalog
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_renders(shown, page):
     app = visit(page)

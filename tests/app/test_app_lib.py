@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -11,14 +10,6 @@ from app_helpers import replace_catalog, visit
 
 from app_lib import browse, data, graph, limited_sql, plots, ui
 from catalog.base.errors import CatalogError
-
-
-@pytest.fixture
-def shown(demo_catalog: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The demo catalog, as the one that the app shows."""
-    monkeypatch.setenv("CATALOG_DB", str(demo_catalog))
-    monkeypatch.setenv("CATALOG_ROOT", str(demo_catalog.parent))
-    return demo_catalog
 
 
 def test_a_rebuild_ends_the_queries_still_running_on_the_old_file(shown):

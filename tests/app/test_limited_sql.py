@@ -17,14 +17,6 @@ MEMORY = 500_000_000
 CROSS_JOIN = hostile_sql.ENDLESS["cross join"]
 
 
-@pytest.fixture
-def shown(demo_catalog: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The demo catalog, as the one that the app shows."""
-    monkeypatch.setenv("CATALOG_DB", str(demo_catalog))
-    monkeypatch.setenv("CATALOG_ROOT", str(demo_catalog.parent))
-    return demo_catalog
-
-
 class WatchedPool(limited_sql.Pool):
     """A pool that notes the most memory that any of its processes had resident."""
 

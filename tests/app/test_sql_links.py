@@ -1,6 +1,5 @@
 """Statements in addresses: parameters filled in where they are parameters, and nowhere else."""
 
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import duckdb
@@ -49,13 +48,7 @@ def test_a_missing_value_or_too_long_a_statement_is_one_sentence():
         sql_links.link(f"SELECT '{'x' * 4000}'")
 
 
-@pytest.fixture
-def _shown(demo_catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CATALOG_DB", str(demo_catalog))
-    monkeypatch.setenv("CATALOG_ROOT", str(demo_catalog.parent))
-
-
-def test_every_claim_opens_on_the_page_with_its_values(_shown):
+def test_every_claim_opens_on_the_page_with_its_values(shown):
     from app_lib import data
 
     rows = data.records("SELECT * FROM claims")
@@ -68,7 +61,7 @@ def test_every_claim_opens_on_the_page_with_its_values(_shown):
         assert app.text_area(key="sql").value == sql.strip()
 
 
-def test_the_address_fills_parameters_and_a_second_link_is_followed(_shown):
+def test_the_address_fills_parameters_and_a_second_link_is_followed(shown):
     app = visit("sql", {"sql": "SELECT $profile AS p", "profile": "it's"})
     assert app.text_area(key="sql").value == "SELECT 'it''s' AS p" and app.dataframe[0].value["p"].tolist() == ["it's"]
     app.text_area(key="sql").set_value("SELECT 1 AS typed").run()
@@ -78,12 +71,12 @@ def test_the_address_fills_parameters_and_a_second_link_is_followed(_shown):
     assert app.dataframe[0].value["linked"].tolist() == [2]
 
 
-def test_a_statement_too_long_or_a_name_unknown_is_said_so(_shown):
+def test_a_statement_too_long_or_a_name_unknown_is_said_so(shown):
     for query, said in (({"sql": "x" * 5000}, "too long"), ({"query": "nope"}, "no query called")):
         app = visit("sql", query)
         assert not app.exception and len(app.warning) == 1 and said in app.warning[0].value
 
 
-def test_a_parameter_without_a_value_is_named(_shown):
+def test_a_parameter_without_a_value_is_named(shown):
     app = visit("sql", {"sql": "SELECT $model"})
     assert len(app.error) == 1 and "$model" in app.error[0].value.replace("\\", "")

@@ -22,14 +22,6 @@ MEMORY = 500_000_000
 CROSS_JOIN = hostile_sql.ENDLESS["cross join"]
 
 
-@pytest.fixture
-def shown(demo_catalog: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The demo catalog, as the one that the app shows."""
-    monkeypatch.setenv("CATALOG_DB", str(demo_catalog))
-    monkeypatch.setenv("CATALOG_ROOT", str(demo_catalog.parent))
-    return demo_catalog
-
-
 def test_a_slow_query_does_not_hold_up_another_session(shown):
     pool = limited_sql.Pool(MEMORY, most=2)
     slow = threading.Thread(target=lambda: pytest.raises(CatalogError, limited_sql.ask, CROSS_JOIN, max_seconds=2, pool=pool))
