@@ -30,8 +30,8 @@ def twins(items: pl.DataFrame) -> pl.DataFrame:
 def removed(items: pl.DataFrame) -> dict[str, list[int]]:
     """For each claim the sentences that a probe may not see: those that decide it; for NEI, which has none, those of a twin.
 
-    Taking nothing out of a context of NEI, or the sentence on the claim's share and month, would change how many sentences of the asked kind
-    are left, and the number alone would give the label away. The twin is True and False by turns.
+    Taking nothing out of a context of NEI, or the sentence on the claim's share and month, would change how many sentences of the asked
+    kind are left, and the number alone would give the label away. The twin is True and False by turns.
     """
     found: dict[str, list[int]] = {}
     for number, (_, triple) in enumerate(twins(items.filter(pl.col("task") == "claim")).group_by("triple", maintain_order=True)):
