@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,9 @@ from typing import Any
 import polars as pl
 
 from catalog.base.errors import CatalogError
+
+DEEPEST = 100  # levels of JSON; what is nested deeper would break the first function that walks through it
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @contextlib.contextmanager
@@ -119,11 +123,74 @@ def read_json(path: str | Path) -> Any:
         CatalogError: the file is absent or is not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CatalogError(f"{path} does not exist; run `dvc repro` to make it.") from None
-    except ValueError as error:
+    except (CatalogError, UnicodeDecodeError) as error:
         raise CatalogError(f"{path} is not valid JSON ({error}); delete it and run `dvc repro`.") from None
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of one JSON text, taking nothing that JSON leaves open or that would be lost without a word.
+
+    The standard library takes the last of two equal keys, takes `NaN`, makes infinity of `1e999`, keeps halves of characters (`"\\ud800"`)
+    that no file can hold, and ends in a `RecursionError` where arrays are nested thousands of levels deep. All of these are errors here.
+
+    Args:
+        text: a whole file, or a line of a file with one value a line.
+
+    Raises:
+        CatalogError: the reason alone, in a few words without a full stop: `f"{path}, line {number}: {error}; correct it."`.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_finite)
+    except json.JSONDecodeError as error:
+        place = f"column {error.colno}" if error.lineno == 1 and "\n" not in text.strip() else f"line {error.lineno} column {error.colno}"
+        raise CatalogError(f"{error.msg} at {place}") from None
+    except RecursionError:
+        raise CatalogError(f"it is nested more than {DEEPEST} levels deep") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise CatalogError(str(error)) from None
+    if text.count("[") + text.count("{") > DEEPEST and _deeper(value):
+        raise CatalogError(f"it is nested more than {DEEPEST} levels deep")
+    if _SURROGATE.search(text):
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise CatalogError(f"\\u{ord(error.object[error.start]):04x} is half a character") from None
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; CatalogError if a key occurs twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for i, key in enumerate(keys) if key in keys[:i])
+        raise CatalogError(f"the key {twice!r} occurs twice in one object")
+    return found
+
+
+def _constant(word: str) -> None:
+    """Refuse `NaN`, `Infinity` and `-Infinity`, which are no JSON."""
+    raise CatalogError(f"{word} is no number of JSON")
+
+
+def _finite(digits: str) -> float:
+    """A number with a point or an exponent; CatalogError if it is larger than a float can be."""
+    number = float(digits)
+    if not math.isfinite(number):
+        raise CatalogError(f"the number {digits[:20]} is too large")
+    return number
+
+
+def _deeper(value: Any) -> bool:
+    """Whether `value` is nested more than `DEEPEST` levels deep; found level by level, so that any depth is survived."""
+    level = [value]
+    for _ in range(DEEPEST):
+        inner = (outer.values() if isinstance(outer, dict) else outer for outer in level if isinstance(outer, (dict, list)))
+        level = [item for items in inner for item in items]
+    return any(isinstance(item, (dict, list)) for item in level)
 
 
 def sha256(path: str | Path) -> str:
