@@ -91,14 +91,6 @@ def test_atomic_dir_replaces_the_whole_folder_or_nothing(tmp_path):
     assert os.listdir(path) == ["new"] and os.listdir(tmp_path) == ["folder"]
 
 
-def test_atomic_dir_removes_what_a_killed_run_left(tmp_path):
-    (tmp_path / ".folder.tmp").mkdir()
-    (tmp_path / ".folder.tmp" / "junk").write_text("x")
-    with io.atomic_dir(tmp_path / "folder") as folder:
-        (folder / "a").write_text("1")
-    assert os.listdir(tmp_path / "folder") == ["a"] and os.listdir(tmp_path) == ["folder"]
-
-
 def test_hashes(tmp_path):
     data = bytes(range(256)) * 1000
     io.write_bytes(data, tmp_path / "a")
