@@ -62,11 +62,12 @@ def scratch(path: str | Path) -> Iterator[Path]:
 def put_folder(new: Path, path: Path, old: Path) -> None:
     """Put the folder `new` in the place of `path`, whether a folder stands there or not.
 
-    Linux exchanges the two in one step. Elsewhere the old folder stands at `old` for a moment; if the process is killed then, the next
-    `scratch(path)` puts it back. What stood there is at `new` afterwards.
+    Linux exchanges the two in one step. Elsewhere the old folder stands at `old`, in the scratch folder, for a moment: the end of the
+    scratch folder puts it back if something failed then, and the next `scratch(path)` if the process was killed. Afterwards, what stood at
+    `path` is at `new`.
 
     Raises:
-        OSError: it cannot be done; `path` is then as it was.
+        OSError: it cannot be done.
     """
     for _ in range(TRIES):
         if not os.path.lexists(path):
@@ -79,12 +80,7 @@ def put_folder(new: Path, path: Path, old: Path) -> None:
                 os.rename(path, old)
             except FileNotFoundError:  # another writer moves it just now
                 continue
-            try:
-                done = _renamed(new, path)
-            except OSError:
-                _renamed(old, path)
-                raise
-            if done:
+            if _renamed(new, path):
                 os.rename(old, new)
                 return
             shutil.rmtree(old)  # another writer's folder stands there, so this one is out of date
