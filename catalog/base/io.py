@@ -73,7 +73,7 @@ def write_json(obj: Any, path: str | Path) -> None:
     Tuples become lists, numpy scalars and arrays plain numbers and lists, paths strings.
 
     Raises:
-        CatalogError: a NaN or infinite number, or a value JSON has no form for.
+        CatalogError: a NaN or infinite number, a key that is no text, half of a surrogate pair, or a value JSON has no form for.
     """
     try:
         plain = _plain(obj)
@@ -83,8 +83,13 @@ def write_json(obj: Any, path: str | Path) -> None:
 
 
 def write_text(text: str, path: str | Path) -> None:
-    """Write `text` as UTF-8 with its line ends as they are."""
-    write_bytes(text.encode("utf-8"), path)
+    """Write `text` as UTF-8 with its line ends as they are; CatalogError for half of a surrogate pair, which UTF-8 has no form for."""
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):04x}"
+        raise CatalogError(f"{path} was not written: its text has half a character, {half}; correct where it comes from.") from None
+    write_bytes(data, path)
 
 
 def write_bytes(data: bytes, path: str | Path) -> None:
@@ -213,7 +218,10 @@ def _plain(obj: Any) -> Any:
             raise ValueError(f"JSON has no form for the number {obj}")
         return float(f"{obj:.10g}")
     if isinstance(obj, Mapping):
-        return {str(key): _plain(value) for key, value in obj.items()}
+        for key in obj:
+            if not isinstance(key, str):  # as texts, 1 and "1" would be one key
+                raise ValueError(f"the keys of JSON are texts, and {key!r} is of type {type(key).__name__}")
+        return {key: _plain(value) for key, value in obj.items()}
     if isinstance(obj, (list, tuple)):
         return [_plain(value) for value in obj]
     if isinstance(obj, Path):
