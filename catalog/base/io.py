@@ -1,8 +1,8 @@
 """Write files whole or not at all, with the same bytes for the same content.
 
-Every writer makes a temporary file beside its target and moves it into place with `os.replace`, so a killed stage
-never leaves half a file that a later stage takes for a whole one. Parent folders are made. Nothing here imports torch
-unless it is given tensors.
+Every writer makes a temporary file or folder beside its target and moves it into place (`scratch.py`), so a killed stage never leaves
+half a file that a later stage takes for a whole one, and two writers of one file never mix. Parent folders are made. Nothing here imports
+torch unless it is given tensors.
 """
 
 import contextlib
@@ -11,7 +11,6 @@ import json
 import math
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import polars as pl
 
 from catalog.base.errors import CatalogError
+from catalog.base.scratch import OLD, put_folder, scratch
 
 DEEPEST = 100  # levels of JSON; what is nested deeper would break the first function that walks through it
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -26,38 +26,37 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the block ends without error the file made there becomes `path`."""
+    """Give a temporary path beside `path`; when the block ends without error the file made there becomes `path`.
+
+    Raises:
+        CatalogError: `path` is a folder.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    if path.is_dir():
+        raise CatalogError(f"{path} cannot be written, since it is a folder; move it away.")
+    with scratch(path) as folder:
+        temporary = folder / path.name
         yield temporary
         # Some writers make the file readable by its owner alone, which breaks caches shared by several users.
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def atomic_dir(path: str | Path) -> Iterator[Path]:
-    """Give an empty temporary sibling folder; when the block ends without error it takes the place of `path`."""
+    """Give an empty temporary folder beside `path`; when the block ends without error it takes the place of `path`.
+
+    Raises:
+        CatalogError: `path` is a file.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Without the process's number in their names, the next run removes what a killed one left.
-    temporary = path.with_name(f".{path.name}.tmp")
-    old = path.with_name(f".{path.name}.old")
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    _require_no_file(path)
+    with scratch(path) as folder:
+        new = folder / "new"
+        new.mkdir()
+        yield new
+        _require_no_file(path)
+        put_folder(new, path, folder / OLD)
 
 
 def write_parquet(df: pl.DataFrame, path: str | Path, sort_by: list[str] | None = None) -> None:
@@ -74,7 +73,7 @@ def write_json(obj: Any, path: str | Path) -> None:
     Tuples become lists, numpy scalars and arrays plain numbers and lists, paths strings.
 
     Raises:
-        CatalogError: a NaN or infinite number, or a value JSON has no form for.
+        CatalogError: a NaN or infinite number, a key that is no text, half of a surrogate pair, or a value JSON has no form for.
     """
     try:
         plain = _plain(obj)
@@ -84,8 +83,13 @@ def write_json(obj: Any, path: str | Path) -> None:
 
 
 def write_text(text: str, path: str | Path) -> None:
-    """Write `text` as UTF-8 with its line ends as they are."""
-    write_bytes(text.encode("utf-8"), path)
+    """Write `text` as UTF-8 with its line ends as they are; CatalogError for half of a surrogate pair, which UTF-8 has no form for."""
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):04x}"
+        raise CatalogError(f"{path} was not written: its text has half a character, {half}; correct where it comes from.") from None
+    write_bytes(data, path)
 
 
 def write_bytes(data: bytes, path: str | Path) -> None:
@@ -214,7 +218,10 @@ def _plain(obj: Any) -> Any:
             raise ValueError(f"JSON has no form for the number {obj}")
         return float(f"{obj:.10g}")
     if isinstance(obj, Mapping):
-        return {str(key): _plain(value) for key, value in obj.items()}
+        for key in obj:
+            if not isinstance(key, str):  # as texts, 1 and "1" would be one key
+                raise ValueError(f"the keys of JSON are texts, and {key!r} is of type {type(key).__name__}")
+        return {key: _plain(value) for key, value in obj.items()}
     if isinstance(obj, (list, tuple)):
         return [_plain(value) for value in obj]
     if isinstance(obj, Path):
@@ -222,6 +229,12 @@ def _plain(obj: Any) -> Any:
     if hasattr(obj, "tolist"):
         return _plain(obj.tolist())
     raise ValueError(f"JSON has no form for a value of type {type(obj).__name__}")
+
+
+def _require_no_file(path: Path) -> None:
+    """Raise `CatalogError` if a file or a broken link stands where a folder goes."""
+    if os.path.lexists(path) and not path.is_dir():
+        raise CatalogError(f"The folder {path} cannot be written, since a file of that name is there; move it away.")
 
 
 def _umask() -> int:
