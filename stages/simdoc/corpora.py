@@ -19,10 +19,10 @@ from catalog.base.params import ROOT
 from stages.simdoc.cleaning import clean, join_ligatures, latin, unglue
 from stages.simdoc.corpus import Corpus, gathered, need, parallel
 from stages.simdoc.files import json_rows, normalise, read_bytes, read_text
+from stages.simdoc.settings import GRADED
 from stages.simdoc.text import require_latin, words
 
 LEVELS = ("advanced", "intermediate", "elementary")
-GRADED = "data/graded_documents/raw"
 SOURCES = {  # where a folder that is missing comes from
     "graded": "it is part of the project",
     "onestop": "clone github.com/nishkalavallabhi/OneStopEnglishCorpus",
