@@ -84,6 +84,8 @@ def _lines(lines: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(lines, 1):
         where = f"{name}, line {number}"
         line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+        if number == 1 and line.startswith((_GZIP, _PARQUET)):
+            raise CatalogError(f"{name} is a packed file or Parquet within gzip; unpack it once with gunzip.")
         if line.strip():
             yield where, _object(line, where)
 

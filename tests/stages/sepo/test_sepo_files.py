@@ -62,6 +62,14 @@ def test_a_packed_file_is_known_by_its_content(tmp_path, name):
         assert read_pairs(path, "jsonl")[0]["chosen"].to_list() == ["a"]
 
 
+def test_what_is_packed_twice_is_refused_as_such(tmp_path):
+    pl.DataFrame([ROW]).write_parquet(tmp_path / "p.parquet")
+    for content in ((tmp_path / "p.parquet").read_bytes(), gzip.compress(json.dumps(ROW).encode())):
+        (tmp_path / "p.gz").write_bytes(gzip.compress(content))
+        with pytest.raises(CatalogError, match="p.gz is a packed file or Parquet within gzip; unpack it once"):
+            read_pairs(tmp_path / "p.gz", "jsonl")
+
+
 @pytest.mark.parametrize("name", ["p.parquet", "P.PARQUET", "p.jsonl", "p"])
 def test_parquet_is_known_by_its_content(tmp_path, name):
     pl.DataFrame([ROW]).write_parquet(tmp_path / name)
