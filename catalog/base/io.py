@@ -17,6 +17,7 @@ from typing import Any
 
 import polars as pl
 
+from catalog.base import missing
 from catalog.base.errors import CatalogError
 from catalog.base.scratch import OLD, put_folder, scratch
 
@@ -128,8 +129,8 @@ def read_json(path: str | Path) -> Any:
     """
     try:
         return parse_json(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CatalogError(f"{path} does not exist; run `dvc repro` to make it.") from None
+    except FileNotFoundError as error:
+        raise CatalogError(missing.explain(error) or f"{path} does not exist; run `dvc repro` to make it.") from None
     except (CatalogError, UnicodeDecodeError) as error:
         raise CatalogError(f"{path} is not valid JSON ({error}); delete it and run `dvc repro`.") from None
 
