@@ -17,6 +17,7 @@ import numpy as np
 
 from catalog.assets import gguf
 from catalog.assets.tokenizer_json import tokenizer_files
+from catalog.base.deps import how_to_get
 from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_json, write_text
 from catalog.base.params import ROOT, load_shared
@@ -183,12 +184,11 @@ def main(model: str) -> None:
     spec = (params.get("models") or {}).get(model)
     if spec is None:
         raise CatalogError(f"params.yaml declares no model {model!r} under models.")
-    asset = (params.get("assets") or {}).get(spec.get("asset"))
-    if asset is None:
-        raise CatalogError(f"Model {model} needs the asset {spec.get('asset')!r}, which params.yaml does not declare under assets.")
-    source = ROOT / "data" / "assets" / spec["asset"] / asset["file"]
-    if not source.exists():
-        raise CatalogError(f"{source.relative_to(ROOT)} does not exist; run `dvc repro fetch@{spec['asset']}` first.")
+    name = spec.get("asset")
+    asset = (params.get("assets") or {}).get(name)
+    source = ROOT / "data" / "assets" / name / asset["file"] if asset is not None else None
+    if source is None or not source.exists():
+        raise CatalogError(f"Model {model} needs the asset {name}: {how_to_get(name, ROOT)}.")
     convert(source, ROOT / "models" / model / "base", tie_word_embeddings=bool(spec.get("tie_word_embeddings", False)))
 
 

@@ -7,7 +7,6 @@ folder appears only when every file is whole and right.
 import contextlib
 import hashlib
 import re
-import shutil
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from tqdm import tqdm
 from catalog.assets.sources import SourceError, chunks, describe, kind_of
 from catalog.base.errors import CatalogError
 from catalog.base.io import atomic_dir, sha256
+from catalog.base.scratch import scratch
 
 KEYS = {"licence", "file", "bytes", "sha256", "files", "sources"}
 LOG_SECONDS = 30  # between two lines of progress where there is no terminal
@@ -112,19 +112,13 @@ def is_complete(dest: Path, files: list[AssetFile]) -> bool:
 
 def _fetch_from(source: Mapping[str, Any], name: str, files: list[AssetFile], dest: Path) -> None:
     """Copy and check all files from one source. SourceError if any cannot be had or differs."""
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    work = dest.with_name(f".{dest.name}.download")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    try:
-        with (
-            atomic_dir(dest) as folder,
-            _progress(f"{name} from {describe(source)}", sum(f.size for f in files), work, folder),
-        ):
-            for file in files:
-                _copy(source, file, work, folder / file.name)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with (
+        scratch(dest) as work,
+        atomic_dir(dest) as folder,
+        _progress(f"{name} from {describe(source)}", sum(f.size for f in files), work, folder),
+    ):
+        for file in files:
+            _copy(source, file, work, folder / file.name)
 
 
 def _copy(source: Mapping[str, Any], file: AssetFile, work: Path, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whether DVC knows that the stage it runs reads a file.
+"""Whether DVC knows that the stage it runs reads a file, and how to get an asset that is not there.
 
 A stage's parameters may name a file, an asset or a model, a table of the user's own for instance, that `dvc.yaml` does not list under
 the stage's deps. DVC would then call the stage up to date when that file changes. So the readers of such names ask here first.
@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from catalog.base.errors import CatalogError
-from catalog.base.params import ROOT, load_shared
+from catalog.base.params import FILE, ROOT, load_shared
 
 OWN = "data/own"  # data/own/<system>/ is a dep of the stages that read files of the user's own
 
@@ -39,6 +39,16 @@ def require_dep(path: str | Path, root: Path = ROOT, *, own: str | None = None) 
     raise CatalogError(
         f"The stage {stage} reads {place}, which is none of its deps, so DVC would not see it change; {remedy} it to its deps in dvc.yaml."
     )
+
+
+def how_to_get(asset: str, root: Path = ROOT) -> str:
+    """Return what to do about an asset that is not in `data/assets/`, to end a sentence with: declare it, switch it on, or fetch it."""
+    shared = load_shared(root) if (Path(root) / FILE).is_file() else {}
+    if asset in (shared.get("assets") or {}):
+        return f"it is declared but not fetched yet; run `dvc repro fetch@{asset}`"
+    if asset in (shared.get("optional_assets") or {}):
+        return f"move it from optional_assets to assets in {FILE}, then run `dvc repro fetch@{asset}`"
+    return f"declare it under assets in {FILE}, then run `dvc repro fetch@{asset}`"
 
 
 def _deps(stage: str, root: Path) -> set[str] | None:

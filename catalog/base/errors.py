@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from catalog.base import missing
 from catalog.base.orphan import end_with_starter
 
 # What the system refuses and a user can put right.
@@ -37,16 +38,16 @@ def run(main: Callable[..., None], argv: list[str] | None = None) -> None:
         argv: arguments without the program's name; `sys.argv[1:]` by default.
 
     Raises:
-        SystemExit: code 1 after a `CatalogError` or where the system denies a file,
+        SystemExit: code 1 after a `CatalogError`, where the system denies a file or where an earlier stage has not written one,
             2 for a wrong number of arguments, 130 when interrupted.
     """
     end_with_starter()
     keep_freed_memory()
     argv = sys.argv[1:] if argv is None else argv
     names = list(inspect.signature(main).parameters)
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    module = spec.name if spec is not None else main.__module__
     if len(argv) != len(names):
-        spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-        module = spec.name if spec is not None else main.__module__
         print(" ".join(["Usage: python -m", module, *(f"<{name}>" for name in names)]), file=sys.stderr)
         raise SystemExit(2)
     try:
@@ -55,14 +56,22 @@ def run(main: Callable[..., None], argv: list[str] | None = None) -> None:
         print(f"Error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except OSError as error:
-        if error.errno not in DENIED:
+        said = _denied(error) or missing.explain(error, module)
+        if said is None:
             raise
-        where = error.filename if error.filename is not None else "A file"
-        print(f"Error: {where} cannot be used ({error.strerror}); {DENIED[error.errno]} and run this again.", file=sys.stderr)
+        print(f"Error: {said}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("Interrupted; run the same command again to go on.", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _denied(error: OSError) -> str | None:
+    """One sentence on a file that the system refuses; None if that is not the error."""
+    number, path = missing.read_error(error)
+    if number not in DENIED:
+        return None
+    return f"{path or 'A file'} cannot be used ({os.strerror(number)}); {DENIED[number]} and run this again."
 
 
 def keep_freed_memory() -> None:

@@ -1,8 +1,8 @@
 """Write files whole or not at all, with the same bytes for the same content.
 
-Every writer makes a temporary file beside its target and moves it into place with `os.replace`, so a killed stage
-never leaves half a file that a later stage takes for a whole one. Parent folders are made. Nothing here imports torch
-unless it is given tensors.
+Every writer makes a temporary file or folder beside its target and moves it into place (`scratch.py`), so a killed stage never leaves
+half a file that a later stage takes for a whole one, and two writers of one file never mix. Parent folders are made. Nothing here imports
+torch unless it is given tensors.
 """
 
 import contextlib
@@ -10,50 +10,54 @@ import hashlib
 import json
 import math
 import os
-import shutil
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from catalog.base import missing
 from catalog.base.errors import CatalogError
+from catalog.base.scratch import OLD, put_folder, scratch
+
+DEEPEST = 100  # levels of JSON; what is nested deeper would break the first function that walks through it
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the block ends without error the file made there becomes `path`."""
+    """Give a temporary path beside `path`; when the block ends without error the file made there becomes `path`.
+
+    Raises:
+        CatalogError: `path` is a folder.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    if path.is_dir():
+        raise CatalogError(f"{path} cannot be written, since it is a folder; move it away.")
+    with scratch(path) as folder:
+        temporary = folder / path.name
         yield temporary
         # Some writers make the file readable by its owner alone, which breaks caches shared by several users.
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def atomic_dir(path: str | Path) -> Iterator[Path]:
-    """Give an empty temporary sibling folder; when the block ends without error it takes the place of `path`."""
+    """Give an empty temporary folder beside `path`; when the block ends without error it takes the place of `path`.
+
+    Raises:
+        CatalogError: `path` is a file.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Without the process's number in their names, the next run removes what a killed one left.
-    temporary = path.with_name(f".{path.name}.tmp")
-    old = path.with_name(f".{path.name}.old")
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    _require_no_file(path)
+    with scratch(path) as folder:
+        new = folder / "new"
+        new.mkdir()
+        yield new
+        _require_no_file(path)
+        put_folder(new, path, folder / OLD)
 
 
 def write_parquet(df: pl.DataFrame, path: str | Path, sort_by: list[str] | None = None) -> None:
@@ -70,7 +74,7 @@ def write_json(obj: Any, path: str | Path) -> None:
     Tuples become lists, numpy scalars and arrays plain numbers and lists, paths strings.
 
     Raises:
-        CatalogError: a NaN or infinite number, or a value JSON has no form for.
+        CatalogError: a NaN or infinite number, a key that is no text, half of a surrogate pair, or a value JSON has no form for.
     """
     try:
         plain = _plain(obj)
@@ -80,8 +84,13 @@ def write_json(obj: Any, path: str | Path) -> None:
 
 
 def write_text(text: str, path: str | Path) -> None:
-    """Write `text` as UTF-8 with its line ends as they are."""
-    write_bytes(text.encode("utf-8"), path)
+    """Write `text` as UTF-8 with its line ends as they are; CatalogError for half of a surrogate pair, which UTF-8 has no form for."""
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):04x}"
+        raise CatalogError(f"{path} was not written: its text has half a character, {half}; correct where it comes from.") from None
+    write_bytes(data, path)
 
 
 def write_bytes(data: bytes, path: str | Path) -> None:
@@ -119,11 +128,74 @@ def read_json(path: str | Path) -> Any:
         CatalogError: the file is absent or is not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CatalogError(f"{path} does not exist; run `dvc repro` to make it.") from None
-    except ValueError as error:
+        return parse_json(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CatalogError(missing.explain(error) or f"{path} does not exist; run `dvc repro` to make it.") from None
+    except (CatalogError, UnicodeDecodeError) as error:
         raise CatalogError(f"{path} is not valid JSON ({error}); delete it and run `dvc repro`.") from None
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of one JSON text, taking nothing that JSON leaves open or that would be lost without a word.
+
+    The standard library takes the last of two equal keys, takes `NaN`, makes infinity of `1e999`, keeps halves of characters (`"\\ud800"`)
+    that no file can hold, and ends in a `RecursionError` where arrays are nested thousands of levels deep. All of these are errors here.
+
+    Args:
+        text: a whole file, or a line of a file with one value a line.
+
+    Raises:
+        CatalogError: the reason alone, in a few words without a full stop: `f"{path}, line {number}: {error}; correct it."`.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_finite)
+    except json.JSONDecodeError as error:
+        place = f"column {error.colno}" if error.lineno == 1 and "\n" not in text.strip() else f"line {error.lineno} column {error.colno}"
+        raise CatalogError(f"{error.msg} at {place}") from None
+    except RecursionError:
+        raise CatalogError(f"it is nested more than {DEEPEST} levels deep") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise CatalogError(str(error)) from None
+    if text.count("[") + text.count("{") > DEEPEST and _deeper(value):
+        raise CatalogError(f"it is nested more than {DEEPEST} levels deep")
+    if _SURROGATE.search(text):
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise CatalogError(f"\\u{ord(error.object[error.start]):04x} is half a character") from None
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; CatalogError if a key occurs twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for i, key in enumerate(keys) if key in keys[:i])
+        raise CatalogError(f"the key {twice!r} occurs twice in one object")
+    return found
+
+
+def _constant(word: str) -> None:
+    """Refuse `NaN`, `Infinity` and `-Infinity`, which are no JSON."""
+    raise CatalogError(f"{word} is no number of JSON")
+
+
+def _finite(digits: str) -> float:
+    """A number with a point or an exponent; CatalogError if it is larger than a float can be."""
+    number = float(digits)
+    if not math.isfinite(number):
+        raise CatalogError(f"the number {digits[:20]} is too large")
+    return number
+
+
+def _deeper(value: Any) -> bool:
+    """Whether `value` is nested more than `DEEPEST` levels deep; found level by level, so that any depth is survived."""
+    level = [value]
+    for _ in range(DEEPEST):
+        inner = (outer.values() if isinstance(outer, dict) else outer for outer in level if isinstance(outer, (dict, list)))
+        level = [item for items in inner for item in items]
+    return any(isinstance(item, (dict, list)) for item in level)
 
 
 def sha256(path: str | Path) -> str:
@@ -147,7 +219,10 @@ def _plain(obj: Any) -> Any:
             raise ValueError(f"JSON has no form for the number {obj}")
         return float(f"{obj:.10g}")
     if isinstance(obj, Mapping):
-        return {str(key): _plain(value) for key, value in obj.items()}
+        for key in obj:
+            if not isinstance(key, str):  # as texts, 1 and "1" would be one key
+                raise ValueError(f"the keys of JSON are texts, and {key!r} is of type {type(key).__name__}")
+        return {key: _plain(value) for key, value in obj.items()}
     if isinstance(obj, (list, tuple)):
         return [_plain(value) for value in obj]
     if isinstance(obj, Path):
@@ -155,6 +230,12 @@ def _plain(obj: Any) -> Any:
     if hasattr(obj, "tolist"):
         return _plain(obj.tolist())
     raise ValueError(f"JSON has no form for a value of type {type(obj).__name__}")
+
+
+def _require_no_file(path: Path) -> None:
+    """Raise `CatalogError` if a file or a broken link stands where a folder goes."""
+    if os.path.lexists(path) and not path.is_dir():
+        raise CatalogError(f"The folder {path} cannot be written, since a file of that name is there; move it away.")
 
 
 def _umask() -> int:

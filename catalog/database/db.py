@@ -43,35 +43,30 @@ def build(root: Path | None = None, path: Path | None = None) -> Path:
         raise CatalogError(f"{path} is a folder, so the database cannot be written there; give the name of a file.")
     loaded = cards.load_all(root)
     declared_metrics = {card["name"]: card["metrics"] for card in loaded["systems"]}
-    _remove_left_over(path)
     tables = gather.rows(root, loaded)
     with io.replacing(path) as temporary:
-        temporary.unlink(missing_ok=True)
-        try:
-            with duckdb.connect(":memory:", config={"threads": 1}) as con:
-                # Compressed segments keep bytes of memory that nothing has set, so that two builds would differ.
-                con.execute("SET force_compression = 'uncompressed'")
-                options = f"STORAGE_VERSION {text(STORAGE_VERSION)}, BLOCK_SIZE {_BLOCK_SIZE}"
-                con.execute(f"ATTACH {text(str(temporary))} AS built ({options})")
-                con.execute("USE built")
-                con.execute("BEGIN")
-                con.execute(SCHEMA.read_text(encoding="utf-8"))
-                for table, rows in tables.items():
-                    _insert(con, table, rows)
-                runs = gather.reports(root, [card["name"] for card in loaded["systems"]])
-                for run in runs:
-                    loading.results_of(con, *run, declared_metrics[run[0]])
-                _check_names(con, params.load_shared(root))
-                for card in loaded["systems"]:
-                    loading.own_tables(con, card, [run for run in runs if run[0] == card["name"]])
-                for table, rows in claims.evaluate(con, loaded["systems"], tables["stage_files"]).items():
-                    _insert(con, table, rows)
-                con.execute("COMMIT")
-                con.execute("CHECKPOINT built")
-                con.execute("USE memory")
-                con.execute("DETACH built")
-        finally:
-            temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
+        with duckdb.connect(":memory:", config={"threads": 1}) as con:
+            # Compressed segments keep bytes of memory that nothing has set, so that two builds would differ.
+            con.execute("SET force_compression = 'uncompressed'")
+            options = f"STORAGE_VERSION {text(STORAGE_VERSION)}, BLOCK_SIZE {_BLOCK_SIZE}"
+            con.execute(f"ATTACH {text(str(temporary))} AS built ({options})")
+            con.execute("USE built")
+            con.execute("BEGIN")
+            con.execute(SCHEMA.read_text(encoding="utf-8"))
+            for table, rows in tables.items():
+                _insert(con, table, rows)
+            runs = gather.reports(root, [card["name"] for card in loaded["systems"]])
+            for run in runs:
+                loading.results_of(con, *run, declared_metrics[run[0]])
+            _check_names(con, params.load_shared(root))
+            for card in loaded["systems"]:
+                loading.own_tables(con, card, [run for run in runs if run[0] == card["name"]])
+            for table, rows in claims.evaluate(con, loaded["systems"], tables["stage_files"]).items():
+                _insert(con, table, rows)
+            con.execute("COMMIT")
+            con.execute("CHECKPOINT built")
+            con.execute("USE memory")
+            con.execute("DETACH built")
     return path
 
 
@@ -137,25 +132,6 @@ def _why_closed(shown: str, error: duckdb.Error, remedy: str) -> str:
     if isinstance(error, duckdb.IOException) and "Cannot open file" in said:
         return f"{shown} cannot be read ({first_line(error)}); give yourself access to it."
     return f"{shown} cannot be opened ({first_line(error)}); {remedy}."
-
-
-def _remove_left_over(path: Path) -> None:
-    """Remove what killed builds left beside the database: their temporary files bear the number of a process that is gone."""
-    for left in path.parent.glob(f".{path.name}.*.tmp*"):
-        found = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.tmp(\.wal)?", left.name)
-        if found and not _runs(int(found[1])):
-            left.unlink(missing_ok=True)
-
-
-def _runs(process: int) -> bool:
-    """Whether there is a process of this number."""
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # there is one, of another user
-        return True
-    return True
 
 
 def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:

@@ -238,7 +238,8 @@ def write_run(system: str, profile: str, info: dict[str, Any], *, root: Path | N
     target = folder(system, profile, root)
     if not (target / "results.parquet").is_file():
         raise CatalogError(f"{system} ({profile}) has no results.parquet; call write_results before write_run.")
-    names = sorted(path.relative_to(target).as_posix() for path in target.rglob("*.parquet"))
+    places = [path.relative_to(target) for path in target.rglob("*.parquet")]
+    names = sorted(place.as_posix() for place in places if not any(part.startswith(".") for part in place.parts))  # finished files
     fingerprint = hashlib.sha256("".join(f"{name} {io.sha256(target / name)}\n" for name in names).encode()).hexdigest()
     if _recorded(target / "run.json").get("fingerprint") == fingerprint:
         return

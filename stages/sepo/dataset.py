@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from catalog.base.deps import require_dep
+from catalog.base.deps import how_to_get, require_dep
 from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_parquet
 from catalog.base.params import ROOT, profile_params
@@ -101,7 +101,7 @@ def locate(name: str, source: Source, root: Path) -> list[Path]:
     for file in files:
         require_dep(folder / file, root, own=None if source.asset else SYSTEM)
     if source.asset and not folder.is_dir():
-        raise CatalogError(f"Set {name} needs the asset {source.asset}: declare it under assets in params.yaml, then `dvc repro fetch`.")
+        raise CatalogError(f"Set {name} needs the asset {source.asset}: {how_to_get(source.asset, root)}.")
     return [folder / file for file in files]
 
 
@@ -133,7 +133,7 @@ _LOADED = ("id", "text", "group", "published", "system_prompt", "prompt", "chose
 def _distinct(rows: pl.DataFrame) -> None:
     twice = rows.filter(pl.col("id").is_duplicated())["id"]
     if len(twice):
-        raise CatalogError(f"the id {twice[0]!r} stands in two files; give each row its own.")
+        raise CatalogError(f"the id {twice[0]!r} stands in two files, as rows without an id have their number; give each row its own.")
 
 
 def key(text: pl.Expr) -> pl.Expr:

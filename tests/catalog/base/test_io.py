@@ -32,6 +32,20 @@ def test_json_refuses_what_it_has_no_form_for(tmp_path, value):
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.json"]
 
 
+@pytest.mark.parametrize("key", [1, None, True, 0.5, ("a", "b")])
+def test_json_refuses_keys_that_are_no_texts(tmp_path, key):
+    with pytest.raises(CatalogError, match=r"a\.json was not written: the keys of JSON are texts, and .+ is of type"):
+        io.write_json({"x": [{key: "a", str(key): "b"}]}, tmp_path / "a.json")
+    assert os.listdir(tmp_path) == []
+
+
+def test_half_a_character_is_not_written(tmp_path):
+    for write in (io.write_text, io.write_json):
+        with pytest.raises(CatalogError, match=r"a was not written: its text has half a character, \\ud83d; correct"):
+            write("cut \ud83d", tmp_path / "a")
+    assert os.listdir(tmp_path) == []
+
+
 def test_read_json_says_what_to_do(tmp_path):
     with pytest.raises(CatalogError, match="does not exist; run `dvc repro`"):
         io.read_json(tmp_path / "none.json")
@@ -89,14 +103,6 @@ def test_atomic_dir_replaces_the_whole_folder_or_nothing(tmp_path):
     with io.atomic_dir(path) as folder:
         (folder / "new").write_text("3")
     assert os.listdir(path) == ["new"] and os.listdir(tmp_path) == ["folder"]
-
-
-def test_atomic_dir_removes_what_a_killed_run_left(tmp_path):
-    (tmp_path / ".folder.tmp").mkdir()
-    (tmp_path / ".folder.tmp" / "junk").write_text("x")
-    with io.atomic_dir(tmp_path / "folder") as folder:
-        (folder / "a").write_text("1")
-    assert os.listdir(tmp_path / "folder") == ["a"] and os.listdir(tmp_path) == ["folder"]
 
 
 def test_hashes(tmp_path):

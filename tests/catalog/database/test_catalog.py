@@ -111,13 +111,13 @@ def test_a_database_of_another_version_is_one_sentence(demo_catalog, monkeypatch
 
 
 def test_what_a_killed_build_left_is_removed_and_nothing_else(demo_root):
-    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
-    left = [demo_root / f".{db.FILE}.{done.stdout.strip()}.tmp{end}" for end in ("", ".wal")]
-    kept = [demo_root / f".{db.FILE}.{os.getppid()}.tmp", demo_root / ".other.duckdb.1.tmp"]
-    for path in left + kept:
-        io.write_text("left", path)
+    left = demo_root / f".{db.FILE}.0123abcd.tmp"
+    kept = [demo_root / ".other.duckdb.0123abcd.tmp", demo_root / f".{db.FILE}.mine.tmp"]
+    for folder in (left, *kept):
+        for end in ("", ".wal"):
+            io.write_text("left", folder / f"{db.FILE}{end}")
     db.build(demo_root)
-    assert not any(path.exists() for path in left) and all(path.exists() for path in kept)
+    assert not left.exists() and all(path.exists() for path in kept)
 
 
 def test_a_rebuild_replaces_the_file_under_a_reader(con, demo_root):
