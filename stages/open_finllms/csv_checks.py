@@ -104,11 +104,11 @@ def in_range(rows: pl.DataFrame, where: str | Path, notes: list) -> None:
     notes += [(day, "range", "open or close outside the range from low to high") for day in outside]
 
 
-def splits(days: pl.DataFrame, present: list[str], where: str | Path, adjusted: bool, notes: list) -> pl.Series:
+def splits(days: pl.DataFrame, present: list[str], where: str | Path, notes: list) -> pl.Series:
     """Shares for one on the days of a split, else null; large moves are noted.
 
     On the day of a split the close jumps and the adjusted close does not, so that their ratio changes at once. A dividend changes it too,
-    by its share of the price. With one price only a split looks like a loss or a gain.
+    by its share of the price. Where the close is the only price, a split looks like a loss or a gain.
     """
     price = "adj_close" if "adj_close" in present else "close"
     move = days[price] / days[price].shift(1)
@@ -126,7 +126,7 @@ def splits(days: pl.DataFrame, present: list[str], where: str | Path, adjusted: 
             )
         split = split.zip_with(~jumps, ratio.round(4))
         notes += [(day, "split", f"{shares:g} for 1") for day, shares in zip(days["date"].filter(jumps), split.filter(jumps))]
-    elif not adjusted and "close" in present:
+    elif "close" in present:
         for day, part in zip(days["date"], move):
             if part is not None and abs(part - 1) > JUMP:
                 raise CatalogError(

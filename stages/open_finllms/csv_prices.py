@@ -72,8 +72,13 @@ def read(path: str | Path, *, date_format: str | None = None, weekend_trading: b
     cells, said = read_cells(path)
     named, more = by_role(cells, path)
     series = clean(named, path, date_format=date_format, weekend_trading=weekend_trading, min_days=min_days)
-    said = pl.DataFrame([(None, "file", what) for what in said + more], NOTES, orient="row")
-    return Series(series.days, pl.concat([said, series.notes]))
+    return with_notes(series, said + more)
+
+
+def with_notes(series: Series, said: list[str]) -> Series:
+    """The series with what was said of its file before the other notes."""
+    file = pl.DataFrame([(None, "file", what) for what in said], NOTES, orient="row")
+    return Series(series.days, pl.concat([file, series.notes]))
 
 
 def summary(series: Series) -> list[str]:
@@ -93,13 +98,11 @@ def clean(
     date_format: str | None = None,
     weekend_trading: bool = False,
     min_days: int = 2,
-    adjusted: bool = False,
 ) -> Series:
     """Turn text columns of one share (`csv_table.by_role`) into a checked series.
 
     Args:
         where: the file, for messages.
-        adjusted: it is known that the only price has no split in it, so that a jump is a move of the market.
     """
     present = [name for name in NUMBERS if name in cells.columns]
     price = "adj_close" if "adj_close" in present else "close"
@@ -113,6 +116,6 @@ def clean(
         raise CatalogError(f"{where} has {len(rows)} days with a price, but at least {min_days} are needed; give a longer period.")
     in_range(rows, where, notes)
     days = rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in NUMBERS if name not in present)
-    days = days.with_columns(adj_close=pl.col(price)).with_columns(split=splits(days, present, where, adjusted, notes))
+    days = days.with_columns(adj_close=pl.col(price)).with_columns(split=splits(days, present, where, notes))
     gaps(rows["date"], notes)
     return Series(days.select(pl.col(name).cast(kind) for name, kind in DAYS.items()), pl.DataFrame(notes, NOTES, orient="row"))

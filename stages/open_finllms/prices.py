@@ -15,7 +15,7 @@ from catalog.base.deps import OWN, require_dep
 from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_parquet
 from catalog.base.params import ROOT, profile_params
-from stages.open_finllms.csv_prices import Series, clean
+from stages.open_finllms.csv_prices import Series, clean, with_notes
 from stages.open_finllms.csv_prices import read_csv as read_csv  # the reader of a user's file, for other modules
 from stages.open_finllms.csv_table import LINE, by_role, read_cells, role_of
 from stages.open_finllms.settings import Params, PriceFile, Prices
@@ -34,16 +34,15 @@ def series(file: PriceFile, root: Path, min_days: int = 2) -> Iterator[tuple[str
     path = folder / file.file
     require_dep(path, root, own=SYSTEM if file.source == "own" else None)
     if not path.is_file():
-        remedy = (
-            f"put it there, or remove its entry from stages/{SYSTEM}/params.yaml" if file.source == "own" else "run `dvc repro` to fetch it"
-        )
+        own = f"put it there, or remove its entry from stages/{SYSTEM}/params.yaml"
+        remedy = own if file.source == "own" else "run `dvc repro` to fetch it"
         raise CatalogError(f"The prices of {', '.join(file.names)} are read from {path.relative_to(root)}, which is absent; {remedy}.")
-    cells, _ = read_cells(path)
+    cells, said = read_cells(path)
     for asset in file.names:
         rows = _share(cells, asset, file, path)
-        named, _ = by_role(rows, path)
+        named, more = by_role(rows, path)
         try:
-            yield asset, clean(named, path, date_format=file.date_format, min_days=min_days, adjusted=file.layout == "wide")
+            yield asset, with_notes(clean(named, path, date_format=file.date_format, min_days=min_days), said + more)
         except CatalogError as error:
             raise CatalogError(f"Prices of {asset}: {error}") from None
 
@@ -56,7 +55,7 @@ def _share(cells: pl.DataFrame, asset: str, file: PriceFile, path: Path) -> pl.D
         return cells
     roles = {role_of(name): name for name in cells.columns if name != LINE}
     if "date" not in roles:
-        raise CatalogError(f"{path} has no column Date; its columns are {', '.join(roles.values())}.")
+        raise CatalogError(f"{path} has no column Date; its columns are {', '.join(cells.columns[1:])}.")
     if file.layout == "wide":
         there = [name for name in cells.columns if name not in (LINE, roles.get("date"))]
         rows = cells.select(LINE, pl.col(roles["date"]).alias("Date"), pl.col(asset).alias("Adj Close")) if asset in there else None
@@ -94,9 +93,8 @@ def _with_key(frame: pl.DataFrame, asset: str, source: str) -> pl.DataFrame:
 
 
 def _listing(asset: str, file: PriceFile, found: Series) -> dict:
-    dropped = (
-        found.notes.filter(pl.col("kind") == "dropped")["what"].value_counts(sort=True).sort("count", "what", descending=[True, False])
-    )
+    reasons = found.notes.filter(pl.col("kind") == "dropped")["what"]
+    dropped = reasons.value_counts().sort("count", "what", descending=[True, False])
     return {
         "asset": asset,
         "source": file.source,

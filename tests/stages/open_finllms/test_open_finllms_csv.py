@@ -60,6 +60,8 @@ def test_three_header_lines_and_another_order_of_columns(tmp_path, first):
     days, notes = read(tmp_path, f"{first}\nDate,,,,,\n2024-01-02,10.5,11,10,10.2,900\n", min_days=1)
     assert days.rows() == [(date(2024, 1, 2), 10.2, 11.0, 10.0, 10.5, 10.5, 900.0, None)]
     assert (None, "file", "three header lines taken as one, of ZZ") in notes
+    marked = f"\ufeff{first}\nDate,,,,,\n2024-01-02,10.5,11,10,10.2,900\n"
+    assert read(tmp_path, marked, min_days=1)[0].equals(days)
     refused(tmp_path, first.replace("ZZ", "YY", 1) + "\nDate,,,,,\n2024-01-02,1,1,1,1,1\n", r"holds several shares \(YY, ZZ\)")
 
 

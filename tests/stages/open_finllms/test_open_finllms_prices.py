@@ -26,8 +26,8 @@ def root(tmp_path):
     for source in ("src", "other"):
         (tmp_path / "data/assets" / source).mkdir(parents=True)
     days = [MONDAY + timedelta(i) for i in range(5)]
-    one = [f"{day},{p},{p},{p},{p}" for i, (day, p) in enumerate(zip(days, (10, 11, 12, 11, 10))) if i != 2]
-    (tmp_path / "data/assets/src/one.csv").write_text("\n".join(["Date,Open,High,Low,Close", *one]))
+    one = [f"{day},{p},{p},{p},{p},0" for i, (day, p) in enumerate(zip(days, (10, 11, 12, 11, 10))) if i != 2]
+    (tmp_path / "data/assets/src/one.csv").write_text("\n".join(["Date,Open,High,Low,Close,Dividends", *one]))
     long = [
         f"{name},{day},{close},{adj}" for name in ("BB", "AA") for day, close, adj in zip(days, (20, 10, 10, 11, 12), (10, 10, 10, 11, 12))
     ]
@@ -54,12 +54,13 @@ def test_files_of_each_layout_in_one_table(root):
     assert listed["AA", "src"]["splits"] == 1
     wednesday = made["notes"].filter(kind="missing day")
     assert wednesday.rows() == [("ZZ", "src", date(2024, 1, 10), "missing day", "3 of 3 other series have a price")]
+    assert ("ZZ", "src", None, "file", "columns not read: Dividends") in made["notes"].rows()
     assert ("AA", "other", date(2024, 1, 12), "move", "-50.0% in a day") in made["notes"].rows()
 
 
 def test_dropped_rows_are_counted_with_reasons(root):
     with (root / "data/assets/src/one.csv").open("a") as file:
-        file.write("\n2024-01-13,10,10,10,10\n2024-01-14,10,10,10,10\n2024-01-15,10,10,10,0\n2024-01-16,10,10,10,10")
+        file.write("\n2024-01-13,10,10,10,10,0\n2024-01-14,10,10,10,10,0\n2024-01-15,10,10,10,0,0\n2024-01-16,10,10,10,10,0")
     listing = prices.build(Prices((ONE,), 2, 0.5), root)["listings"].row(0, named=True)
     assert (listing["days"], listing["dropped"], listing["dropped_why"]) == (5, 3, "2 weekend, 1 price of 0")
 
@@ -76,12 +77,14 @@ def test_missing_is_judged_by_the_series_that_run():
 
 
 def test_wrong_declarations(root):
+    (root / "data/assets/src/nodate.csv").write_text("Ticker,Day of trade,Close\nAA,2024-01-08,1\n")
     for file, said in [
         (replace(LONG, names={"CC": "Gamma"}), "has no share CC; it has AA, BB"),
         (replace(WIDE, names={"BB": "Beta"}), "has no share BB; it has CC, AA"),
         (replace(ONE, layout="tall"), "the layout 'tall' but it must be one, long or wide"),
         (replace(ONE, names={"AA": "A", "BB": "B"}), "layout one but 2 names"),
         (replace(ONE, layout="long"), "has no share ZZ; it has no column Ticker"),
+        (replace(LONG, file="nodate.csv"), "has no column Date; its columns are Ticker, Day of trade, Close"),
         (replace(LONG, layout="one", names={"AA": "Alpha"}), r"holds 2 shares \(AA, BB\)"),
         (replace(ONE, file="none.csv"), "The prices of ZZ are read from data/assets/src/none.csv, which is absent; run `dvc repro`"),
         (
