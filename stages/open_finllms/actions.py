@@ -8,8 +8,8 @@ invents one: what names no single action is no action. What a simulation then do
 How ``strict`` reads, on text without differences of case and width (Unicode NFKC):
 
 1. A JSON object with a field such as "investment_decision", or lines such as "Rating: Sell", are read by those values alone.
-2. The text is cut into clauses. An action word counts where it stands alone ("shareholders", "buyers", "sell-off", "buyback" do not), is not
-   negated in its clause ("do not buy", 不宜買進) and carries no degree: "strong buy" is a grade of another scale, not one of three answers.
+2. The text is cut into clauses. An action word counts where it stands alone ("buyers" or "sell-off" do not), is not negated in its
+   clause ("do not buy", 不宜買進) and carries no degree: "strong buy" is a grade of another scale, not one of the three answers.
 3. One action that is left is the answer; none is ``unparsed``; two different ones are ``several``.
 """
 
@@ -44,7 +44,8 @@ _FIELDS = (
 _LABEL = re.compile(rf"(?<!\w)(?:{_FIELDS})[\"'*_\s]*[:=](?P<value>[^\n]*)")
 _CLAUSE = re.compile(r"[,.;:!?。…\n()\[\]{}|—–]|(?<!\w)(?:but|because|although|though|while)(?!\w)|而是|但是|但|所以|因此")
 _NOT_BEFORE = re.compile(
-    r"(?<!\w)(?:not|no|never|neither|nor|nothing|hardly|unwise|cannot|avoid|against|without|refrain|rather than|instead of|stop|dont|doesnt|too \w+ to)(?!\w)|n't(?!\w)"
+    r"(?<!\w)(?:not|no|never|neither|nor|nothing|hardly|unwise|cannot|avoid|against|without|refrain|rather than|instead of|stop|dont|doesnt"
+    r"|too \w+ to)(?!\w)|n't(?!\w)"
     r"|[不勿莫未没沒毋]|(?<![特分个個级級类類区區])[别別]|避免|无需|無需|无须|無須|禁止|停止"
 )
 _NOT_AFTER = re.compile(r"^\s*(?:(?:is|are|was|would be|seems|looks)\s+not(?!\w)|(?:is|are|was)n't(?!\w)|不)")
