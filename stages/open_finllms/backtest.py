@@ -208,19 +208,15 @@ def table(result: dict) -> str:
 
 
 def _explained(settings: dict) -> list[str]:
-    drawn = settings["random"]
+    drawn, draws = settings["random"], f"{settings['draws']} draws, seed {settings['seed']}"
     lines = [
         f"{settings['periods']} returns a year, risk-free rate {settings['rf']:g}; an answer without an action: {settings['unparsed']}",
-        f"95 %: circular blocks of {settings['block']} days, {settings['draws']} draws, seed {settings['seed']}; differences on the same days",
+        f"95 %: circular blocks of {settings['block']} days, {draws}; differences on the same days",
     ]
     if drawn:
-        lines.append(
-            f"{RANDOM}: mean of {drawn} draws, from / to: the middle 95 % of them; buy and sell are exchanged in half of them if shorting"
-        )
-    names = {"log": "log", "simple": "simple"}
-    return lines + [
-        f"{metric}: " + "; ".join(f"{name}: {texts[key]}" for key, name in names.items()) for metric, texts in DEFINITIONS.items()
-    ]
+        halves = "; buy and sell are exchanged in about half of them" if settings["short"] else ""
+        lines.append(f"{RANDOM}: mean of {drawn} draws, from / to is the middle 95 % of them{halves}")
+    return lines + [f"{name}: log: {texts['log']}; simple: {texts['simple']}" for name, texts in DEFINITIONS.items()]
 
 
 def _cell(value: float | int | None) -> str:

@@ -130,7 +130,7 @@ def metrics(frame: pl.DataFrame, periods: int = 252, rf: float = 0.0) -> dict[st
     counts = {
         "N": frame.height,
         "returns": len(r_simple),
-        "in_market": int((frame["position"].fill_null(0) != 0).sum()),
+        "in_market": int((frame["position"][:-1] != 0).sum()),
         "trades": int((frame["traded"] > 0).sum()),
         "turnover": float(frame["traded"].sum()),
         "fees": float(frame["fee"].sum()),
