@@ -1,0 +1,35 @@
+"""Parameters of the system, as `params.yaml` beside it gives them: one group a stage, so that a change re-runs no more than it must."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PriceFile:
+    """One file of daily prices: where it is, how it is laid out, what its prices mean."""
+
+    source: str  # asset of the project's params.yaml, or own: a file in data/own/open_finllms/
+    file: str
+    layout: str  # one: a share; long: a column names the share; wide: a column of adjusted closes for each share
+    date_format: str | None  # null: 2020-12-31
+    kind: str  # share or index
+    quoted: str  # open, high, low and close: as traded, or adjusted for splits
+    adjusted: str  # what adj_close is adjusted for
+    names: dict[str, str]  # of the shares to read, as the file calls them -> name; layout one has one
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Daily prices of shares and indices."""
+
+    files: tuple[PriceFile, ...]
+    min_days: int  # a shorter series is refused
+    present: float  # share of the other series with a price above which a day without one is noted as missing
+
+
+@dataclass(frozen=True)
+class Params:
+    """A profile of the file."""
+
+    prices: Prices
