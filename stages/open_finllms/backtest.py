@@ -26,7 +26,7 @@ from stages.open_finllms import actions, block_bootstrap, rules, trading
 from stages.open_finllms.csv_cells import dates
 from stages.open_finllms.csv_table import LINE, read_cells, role_of
 from stages.open_finllms.prices import read_csv
-from stages.open_finllms.trading_metrics import DEFINITIONS, metrics, suspended
+from stages.open_finllms.trading_metrics import DEFINITIONS, metrics
 
 ACTION_COLUMNS = ("action", "decision", "signal", "answer", "output", "response")
 RANDOM = "random, equal turnover"
@@ -154,10 +154,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     _check(options)
     notes: list[str] = []
     prices = read_csv(options.prices, date_format=options.date_format, weekend_trading=options.weekend_trading, tell=notes.append)
-    if still := suspended(prices):
-        notes.append(f"{still} days without volume at the close of the day before count as trading days with a return of 0")
     decisions = read_decisions(options.decisions, options.answers, options.date_format)
-    found, daily = measure(prices, decisions, options)
+    try:
+        found, daily = measure(prices, decisions, options)
+    except CatalogError:
+        for note in notes:
+            if note.startswith("dropped"):  # why a day of the file has no price
+                print(note, file=sys.stderr)
+        raise
     if options.daily:
         _write(pl.concat([frame.select(pl.lit(mode).alias("execution"), pl.all()) for mode, frame in daily.items()]), options.daily)
     frame = daily["realistic"]

@@ -58,22 +58,14 @@ DEFINITIONS = {
 
 
 def returns(prices: Sequence[float | None], log: bool = False) -> np.ndarray:
-    """The returns from each known price to the next known one: a day without a price is left out and never a return of 0."""
+    """The returns from each known price to the next known one: a day without a price is left out and never a return of 0.
+
+    A row of no volume that repeats the price before is no trading day either: the reader of price files leaves it out and says so.
+    """
     known = np.array([price for price in prices if price is not None and not math.isnan(price)], dtype=float)
     if (known <= 0).any():
         raise CatalogError("A price is not positive; correct or remove it.")
     return np.diff(np.log(known)) if log else known[1:] / known[:-1] - 1
-
-
-def suspended(prices: pl.DataFrame) -> int:
-    """How many rows have no volume and the close of the row before: days on which the share was probably not traded.
-
-    They count as trading days with a return of 0 in everything here, as in the exchange's calendar; remove the rows to leave them out.
-    """
-    if "volume" not in prices.columns:
-        return 0
-    days = prices.sort("date")
-    return days.filter((pl.col("volume") == 0) & (pl.col("close") == pl.col("close").shift())).height
 
 
 def drawdown(returns: Sequence[float]) -> float:

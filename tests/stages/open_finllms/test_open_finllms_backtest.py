@@ -196,10 +196,19 @@ def test_daily_results_can_be_kept(capsys, files, tmp_path, name):
         measured(capsys, files(["buy"] * 122), "--daily", str(tmp_path / "prices.csv"))
 
 
-def test_days_without_volume_are_told(capsys, files):
-    rows = [
-        "Date,Close,Volume",
-        *(f"{day},{close},{volume}" for day, close, volume in zip(DAYS, [10, 10, 11, 12], [5, 0, 5, 5])),
-    ]
-    result = measured(capsys, files(["buy"] * 3, prices=rows))
-    assert any("1 days without volume" in note for note in result["notes"])
+def test_a_day_without_trade_is_no_trading_day_and_is_told(capsys, files):
+    rows = ["Date,Close,Volume", *(f"{day},{close},{volume}" for day, close, volume in zip(DAYS, [10, 10, 11, 12], [5, 0, 5, 5]))]
+    result = measured(capsys, files(["buy"] * 2, [DAYS[0], DAYS[2]], rows))
+    assert result["executions"]["finmem"]["decisions"]["counts"]["returns"] == 2
+    assert "dropped: no trade: volume of 0, price of the day before (2024-01-02)" in result["notes"]
+    with pytest.raises(CatalogError, match="the first on Tuesday 2024-01-02"):
+        measured(capsys, files(["buy"] * 3, prices=rows))
+    assert "dropped: no trade" in capsys.readouterr().err
+
+
+def test_a_saved_download_with_three_header_lines_is_read_by_name(capsys, files):
+    rows = ["Price,Close,High,Low,Open,Volume", "Ticker,ZZ,ZZ,ZZ,ZZ,ZZ", "Date,,,,,"]
+    rows += ["2024-01-02,10,11,9,9.5,900", "2024-01-03,11,12,10,10.5,900", "2024-01-04,12.6,13,11,12,900"]
+    found = measured(capsys, files(["buy"] * 2, [date(2024, 1, 2), date(2024, 1, 3)], rows))["executions"]
+    assert found["finmem"]["decisions"]["simple"]["CR"] == pytest.approx(0.26)
+    assert found["realistic"]["decisions"]["simple"]["CR"] == pytest.approx(0.2)  # bought at 10.5, the second open

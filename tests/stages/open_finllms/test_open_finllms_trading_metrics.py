@@ -8,7 +8,7 @@ import pytest
 from trading_cases import GOOG, prices
 
 from catalog.base.errors import CatalogError
-from stages.open_finllms.trading_metrics import DEFINITIONS, drawdown, log_metrics, normalised_sharpe, returns, simple_metrics, suspended
+from stages.open_finllms.trading_metrics import DEFINITIONS, drawdown, log_metrics, normalised_sharpe, returns, simple_metrics
 
 # Table 12 of the paper, buy and hold, LLaMA3.1-8B, LLaMA3-8B, FinLLaMA: cumulative return, Sharpe ratio, annual volatility.
 TABLE_12 = {
@@ -95,11 +95,6 @@ def test_a_missing_close_is_no_return_of_zero(gap):
     assert returns([100, gap, 110, 121], log=True).tolist() == pytest.approx([np.log(1.1)] * 2)
     with pytest.raises(CatalogError, match="not positive"):
         returns([100, 0, 110])
-
-
-def test_days_without_trade_are_counted():
-    still = prices([10, 10, 10, 11]).with_columns(volume=pl.Series([5.0, 0.0, 7.0, 0.0]))
-    assert suspended(still) == suspended(still.reverse()) == 1 and suspended(prices([10, 10])) == 0
 
 
 def test_both_conventions_by_hand():
