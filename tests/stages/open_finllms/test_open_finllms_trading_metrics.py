@@ -123,7 +123,7 @@ def test_simple_metrics_agree_with_two_libraries_and_the_log_ones_do_not():
     assert abs(log["SR"] - LIBRARIES["SR"][0]) > 0.1 and abs(log["CR"] - LIBRARIES["CR"][0]) > 0.01
 
 
-def test_simple_metrics_agree_with_empyrical_where_it_is_installed():
+def test_simple_metrics_agree_with_empyrical_where_it_is_installed():  # the extra "compare"
     empyrical = pytest.importorskip("empyrical")
     rng = np.random.default_rng(0)
     for periods in (52, 252, 365):
