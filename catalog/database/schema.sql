@@ -97,7 +97,7 @@ CREATE TABLE dataset_files (
     head VARCHAR
 );
 COMMENT ON TABLE dataset_files
-    IS 'One row a built file of a data set, at each profile it was built at. The files themselves may be absent.';
+    IS 'One row a table of a data set, built or written by hand, at each profile that has it. Built files may be absent.';
 COMMENT ON COLUMN dataset_files.dataset IS 'Data set.';
 COMMENT ON COLUMN dataset_files.profile IS 'small or full.';
 COMMENT ON COLUMN dataset_files.path IS 'Path from the project''s root.';

@@ -133,7 +133,7 @@ _LOADED = ("id", "text", "group", "published", "system_prompt", "prompt", "chose
 def _distinct(rows: pl.DataFrame) -> None:
     twice = rows.filter(pl.col("id").is_duplicated())["id"]
     if len(twice):
-        raise CatalogError(f"the id {twice[0]!r} stands in two files; give each row its own.")
+        raise CatalogError(f"the id {twice[0]!r} stands in two files, as rows without an id have their number; give each row its own.")
 
 
 def key(text: pl.Expr) -> pl.Expr:

@@ -120,7 +120,7 @@ def reply(url: str, body: dict) -> str:
         raise CatalogError(f"The judge at {url} answers with status {error.code}; check judge.model and the key in {KEY}.") from error
     except OSError as error:
         raise CatalogError(f"The judge at {url} cannot be reached ({error}); check judge.url, or set judge: null.") from error
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise CatalogError(f"The judge at {url} answers in a form that is not that of chat completions; check judge.url.") from error
     return text if isinstance(text, str) else ""
 

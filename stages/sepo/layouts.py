@@ -2,7 +2,8 @@
 
 ===================  ===============================================================================================================
 ``ultrafeedback``    UltraFeedback binarized: ``prompt``, and ``chosen`` and ``rejected`` as lists of messages {role, content}: the
-                     user's and the response, perhaps behind a system turn (SePO, arXiv 2408.13518, trains on these)
+                     user's, which is the prompt, and the response, perhaps behind a system turn (SePO, arXiv 2408.13518, trains
+                     on these)
 ``hh_rlhf``          ``chosen`` and ``rejected`` as whole dialogues, whose turns begin with an empty line and "Human:" or
                      "Assistant:"; what the two share, up to and with the last "Assistant:", is the prompt
 ``factual_summary``  ``article_sent``, ``correct_sent``, ``incorrect_sent``: the prompt is an instruction and the article's sentence
@@ -10,16 +11,13 @@
 ``xsum``             ``id``, ``document``, ``summary``: no pairs yet, see `read_summaries`
 ===================  ===============================================================================================================
 
-Files are JSON lines (also ``.gz``) or Parquet. A row that is not of its layout is an error that names file and line; a row of which no pair
-can be made is dropped, with the reason.
+Files are JSON lines, perhaps packed by gzip, or Parquet (`stages.sepo.records`). A row that is not of its layout is an error that names
+file and line; a row of which no pair can be made is dropped, with the reason.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,11 +25,13 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from catalog.base.errors import CatalogError
+from stages.sepo.records import records, row_id, text_of
 
 PAIR = {"id": pl.String, "row": pl.Int32, **dict.fromkeys(("text", "prompt", "system_prompt", "chosen", "rejected"), pl.String)}
 DROPPED = {"id": pl.String, "reason": pl.String}
 EQUAL, EMPTY, NO_PROMPT = "equal responses", "empty response", "no prompt"
 TURNS, PARTED = "more than one exchange", "dialogues part before the last reply"
+OTHER_PROMPT = "the prompt is not the user's turn"
 _HUMAN, _ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 
 
@@ -71,12 +71,17 @@ def read_pairs(path: Path, layout: str, instruction: str | None = None, first: i
         raise CatalogError("The layout factual_summary needs an instruction with {text} where the sentence goes; set it in params.yaml.")
     rows: list[tuple] = []
     dropped: list[tuple[str, str]] = []
-    seen: set[str] = set()
+    seen: dict[str, bool] = {}  # id -> whether it is the row's own, not its number
     for number, (where, record) in enumerate(records(path), first):
-        name = str(record["id"]) if layout == "jsonl" and record.get("id") is not None else str(number)
+        own = layout == "jsonl" and record.get("id") is not None
+        name = row_id(record["id"], where) if own else str(number)
+        if name in seen and own and seen[name]:
+            raise CatalogError(f"{where}: the id {name!r} stands twice; give each row its own.")
         if name in seen:
-            raise CatalogError(f"{where}: the id {name!r} stands twice; give each row its own, or none.")
-        seen.add(name)
+            raise CatalogError(
+                f"{where}: the id {name!r} stands twice, as rows without an id have their number; give every row an id, or none."
+            )
+        seen[name] = own
         try:
             found = LAYOUTS[layout](record, where, instruction)
             rows.append((name, number, found.text, found.prompt, found.system_prompt, *_responses(found.chosen, found.rejected)))
@@ -88,12 +93,15 @@ def read_pairs(path: Path, layout: str, instruction: str | None = None, first: i
 
 
 def read_summaries(path: Path) -> pl.DataFrame:
-    """Documents and their summaries of the layout ``xsum``: id, document, summary, all without outer spaces; texts may be empty.
+    """Documents and their summaries of the layout ``xsum``: id, document, summary, all without outer spaces; only the id must not be empty.
 
     Raises:
         CatalogError: as `read_pairs`.
     """
-    rows = [tuple(_text(record, key, where).strip() for key in ("id", "document", "summary")) for where, record in records(path)]
+    rows = []
+    for where, record in records(path):
+        name, *texts = (text_of(record, key, where).strip() for key in ("id", "document", "summary"))
+        rows.append((row_id(name, where), *texts))
     if not rows:
         raise CatalogError(f"{Path(path).name} has no rows; give a file of documents and summaries.")
     frame = pl.DataFrame(rows, {"id": pl.String, "document": pl.String, "summary": pl.String}, orient="row")
@@ -101,29 +109,6 @@ def read_summaries(path: Path) -> pl.DataFrame:
         twice = frame.filter(pl.col("id").is_duplicated())["id"][0]
         raise CatalogError(f"{Path(path).name}: the id {twice!r} stands twice; give each document its own.")
     return frame
-
-
-def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file and line for messages, row) of a JSON lines or Parquet file; empty lines are no rows."""
-    path = Path(path)
-    if not path.is_file():
-        raise CatalogError(f"There is no file {path}; correct its name in params.yaml, or fetch its asset with `dvc repro fetch`.")
-    if path.suffix == ".parquet":
-        try:
-            rows = pl.read_parquet(path).iter_rows(named=True)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise CatalogError(f"{path.name} is no Parquet file; fetch it again ({str(error).splitlines()[0]}).") from None
-        yield from ((f"{path.name}, row {number}", row) for number, row in enumerate(rows, 1))
-        return
-    try:
-        with gzip.open(path, "rt", encoding="utf-8-sig") if path.suffix == ".gz" else path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield f"{path.name}, line {number}", _record(line, f"{path.name}, line {number}")
-    except UnicodeDecodeError:
-        raise CatalogError(f"{path.name} is not UTF-8; save it as UTF-8.") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error):
-        raise CatalogError(f"{path.name} is damaged or no gzip file; fetch it again.") from None
 
 
 def hub_file(repository: str, revision: str, file: str) -> Path:
@@ -162,17 +147,19 @@ def _unreachable(repository: str, file: str, error: Exception) -> str:
 
 
 def _ultrafeedback(record: Mapping[str, Any], where: str, instruction: str | None) -> Fields:
-    prompt = _text(record, "prompt", where)
+    prompt = text_of(record, "prompt", where)
     if not prompt.strip():
         raise Unusable(NO_PROMPT)
-    (system, chosen), (other, rejected) = (_exchange(record, key, where) for key in ("chosen", "rejected"))
-    if system != other:
+    (system, user, chosen), (*other, rejected) = (_exchange(record, key, where) for key in ("chosen", "rejected"))
+    if [system, user] != other:
         raise Unusable(PARTED)
+    if user != prompt.split():
+        raise Unusable(OTHER_PROMPT)
     return Fields(prompt, prompt, chosen, rejected, system)
 
 
-def _exchange(record: Mapping[str, Any], key: str, where: str) -> tuple[str | None, str]:
-    """System turn, if there is one, and response of a list of messages: one exchange of the user and the assistant."""
+def _exchange(record: Mapping[str, Any], key: str, where: str) -> tuple[str | None, list[str], str]:
+    """System turn, if there is one, words of the user's turn, and response of a list of messages: one exchange."""
     messages = record.get(key)
     if not isinstance(messages, list) or not all(isinstance(message, Mapping) for message in messages):
         raise CatalogError(f"{where}: {key!r} must be a list of messages with role and content.")
@@ -181,12 +168,12 @@ def _exchange(record: Mapping[str, Any], key: str, where: str) -> tuple[str | No
         raise CatalogError(f"{where}: the last message of {key!r} must be the assistant's; the roles are {roles}.")
     if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
         raise Unusable(TURNS)
-    system = _text(messages[0], "content", f"{where}, {key}").strip() if roles[0] == "system" else ""
-    return system or None, _text(messages[-1], "content", f"{where}, {key}")
+    *before, user, response = (text_of(message, "content", f"{where}, {key}") for message in messages)
+    return "".join(before).strip() or None, user.split(), response
 
 
 def _hh_rlhf(record: Mapping[str, Any], where: str, instruction: str | None) -> Fields:
-    chosen, rejected = _text(record, "chosen", where), _text(record, "rejected", where)
+    chosen, rejected = text_of(record, "chosen", where), text_of(record, "rejected", where)
     for key, dialogue in (("chosen", chosen), ("rejected", rejected)):
         if _ASSISTANT not in dialogue:
             raise CatalogError(f"{where}: {key!r} has no turn that begins with an empty line and 'Assistant:', so it is no dialogue.")
@@ -204,14 +191,14 @@ def _hh_rlhf(record: Mapping[str, Any], where: str, instruction: str | None) -> 
 
 
 def _factual_summary(record: Mapping[str, Any], where: str, instruction: str | None) -> Fields:
-    text, chosen, rejected = (_text(record, key, where).strip() for key in ("article_sent", "correct_sent", "incorrect_sent"))
+    text, chosen, rejected = (text_of(record, key, where).strip() for key in ("article_sent", "correct_sent", "incorrect_sent"))
     if not text:
         raise Unusable(NO_PROMPT)
     return Fields(text, instruction.replace("{text}", text), chosen, rejected)
 
 
 def _jsonl(record: Mapping[str, Any], where: str, instruction: str | None) -> Fields:
-    prompt, chosen, rejected = (_text(record, key, where) for key in ("prompt", "chosen", "rejected"))
+    prompt, chosen, rejected = (text_of(record, key, where) for key in ("prompt", "chosen", "rejected"))
     if not prompt.strip():
         raise Unusable(NO_PROMPT)
     return Fields(prompt, prompt, chosen, rejected)
@@ -232,30 +219,3 @@ def _responses(chosen: str, rejected: str) -> tuple[str, str]:
     if chosen.split() == rejected.split():
         raise Unusable(EQUAL)
     return chosen, rejected
-
-
-def _text(record: Mapping[str, Any], key: str, where: str) -> str:
-    if not isinstance(record.get(key), str):
-        raise CatalogError(f"{where}: {key!r} must be a text but is {record.get(key)!r}; correct the row or the layout in params.yaml.")
-    return record[key]
-
-
-def _broken(record: Any) -> bool:
-    """Whether a text or key of it has a surrogate, which no encoding can write."""
-    try:
-        json.dumps(record, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
-def _record(line: str, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise CatalogError(f"{where} is no JSON ({error}); correct the row.") from None
-    if "\\u" in line and _broken(record):
-        raise CatalogError(f"{where} has half of a surrogate pair (an escape like \\ud83d alone), which is no character; correct the row.")
-    if not isinstance(record, dict):
-        raise CatalogError(f"{where} is no JSON object with keys; correct the row or the layout in params.yaml.")
-    return record

@@ -6,25 +6,23 @@ made of. `graded` reads the project's own documents, `jsonl` pairs of a user; th
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from itertools import combinations
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-
-import polars as pl
 
 from catalog.base.deps import require_dep
 from catalog.base.errors import CatalogError
 from catalog.base.params import ROOT
 from stages.simdoc.cleaning import clean, join_ligatures, latin, unglue
-from stages.simdoc.files import json_rows, normalise, read_text
-from stages.simdoc.text import words
+from stages.simdoc.corpus import Corpus, gathered, need, parallel
+from stages.simdoc.files import json_rows, normalise, read_bytes, read_text
+from stages.simdoc.settings import GRADED
+from stages.simdoc.text import require_latin, words
 
 LEVELS = ("advanced", "intermediate", "elementary")
-GRADED = "data/graded_documents/raw"
 SOURCES = {  # where a folder that is missing comes from
     "graded": "it is part of the project",
     "onestop": "clone github.com/nishkalavallabhi/OneStopEnglishCorpus",
@@ -40,20 +38,6 @@ WRONG = {
     "WNL The millenials": "the elementary text is nearly that of WNL Tributes",
 }
 DISTANT = 0.2  # Jaccard index of the words of two levels below which they may be different articles; the wrong ones have 0.09 to 0.12
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Documents and pairs of one corpus, ordered by id, and what was done to it.
-
-    documents: id, level, topic (or null), text. pairs: id, source_level, target_level, source, target. notes: step, id (or null), what.
-    splits: id -> train, validation or test where the corpus is published with them, else empty.
-    """
-
-    documents: pl.DataFrame
-    pairs: pl.DataFrame
-    notes: pl.DataFrame
-    splits: dict[str, str] = field(default_factory=dict)
 
 
 def load(name: str, path: str | Path | None, files: Sequence[str] = ()) -> Corpus:
@@ -86,17 +70,19 @@ def graded(folder: str | Path) -> Corpus:
     """The project's documents: JSON lines with id, topic, title and one text for each of `LEVELS`.
 
     Raises:
-        CatalogError: no file, or a line without these keys.
+        CatalogError: no file, a line without these keys, or a text in other than Latin letters.
     """
-    files = sorted(Path(folder).glob("*.jsonl"))
+    files = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() == ".jsonl")
     if not files:
         raise CatalogError(f"{folder} has no .jsonl files; give the folder of the graded documents.")
     rows = []
     for path in files:
-        for number, found in _json_lines(path):
-            _need(found, ("id", "topic", *LEVELS), f"{path.name}, line {number}")
+        for number, found in json_rows(read_text(path), path.name):
+            need(found, ("id", "topic", *LEVELS), f"{path.name}, line {number}")
+            for level in LEVELS:
+                require_latin(found[level], f"{path.name}, line {number}: {level}")
             rows += [(found["id"], level, found["topic"], clean(found[level])) for level in LEVELS]
-    return _corpus(rows, [], LEVELS)
+    return gathered(rows, [], LEVELS)
 
 
 def onestop(folder: str | Path) -> Corpus:
@@ -141,24 +127,43 @@ def onestop(folder: str | Path) -> Corpus:
         hard, simple = (_vocabulary(texts.get((name, level), "")) for level in (LEVELS[0], LEVELS[-1]))
         if name not in WRONG and hard and simple and len(hard & simple) / len(hard | simple) < DISTANT:
             notes.append(("suspect", name, "advanced and elementary share few words; see whether they are one article"))
-    return _corpus([(name, level, None, text) for (name, level), text in texts.items() if name not in WRONG], notes, LEVELS)
+    return gathered([(name, level, None, text) for (name, level), text in texts.items() if name not in WRONG], notes, LEVELS)
 
 
 def _onestop_file(path: Path, name: str, level: str) -> tuple[str, list[tuple]]:
     """Text of one file without its header line, and notes of what was done."""
-    notes, data = [], path.read_bytes()
-    if data.startswith(b"\xef\xbb\xbf"):
+    notes, data = [], read_bytes(path)
+    if data.startswith(codecs.BOM_UTF8):
         notes.append(("byte order mark", name, f"removed from {level}"))
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
+    raw = _windows(data)
+    if raw is None:
+        raw = read_text(path)
+    else:
         notes.append(("encoding", name, f"{level} is not UTF-8: read as Windows-1252"))
-    text, headers = re.subn(rf"\A(?:{'|'.join(LEVELS)}) *(?:\n+|\Z)", "", normalise(read_text(path)), flags=re.IGNORECASE)
+    text, headers = re.subn(rf"\A(?:{'|'.join(LEVELS)}) *(?:\n+|\Z)", "", normalise(raw), flags=re.IGNORECASE)
     if headers:
         notes.append(("header line", name, f"removed from {level}"))
     if latin(text) != text:
         notes.append(("letters outside Latin-1", name, f"base letters in {level}"))
     return text, notes
+
+
+def _windows(data: bytes) -> str | None:
+    """A text in Windows-1252, as one of the published files is; None for all else, which `read_text` reads or refuses.
+
+    In English two accented letters do not stand side by side, nor four characters outside ASCII; where they do, or where the last is cut
+    off, the encoding is another one.
+    """
+    try:
+        data.decode("utf-8")
+        return None
+    except UnicodeDecodeError as error:
+        if error.reason == "unexpected end of data" or re.search(rb"[\xc0-\xff]{2}|[\x80-\xff]{4}", data):
+            return None
+    try:
+        return data.decode("cp1252")
+    except UnicodeDecodeError:
+        return None
 
 
 def _vocabulary(text: str) -> set[str]:
@@ -172,13 +177,13 @@ def dwikipedia(source: str | Path, target: str | Path) -> Corpus:
         CatalogError: a missing file, files of different lengths, an empty line.
     """
     rows, glued = [], {}
-    for level, lines in zip(("complex", "simple"), _parallel(Path(source), Path(target))):
+    for level, lines in zip(("complex", "simple"), parallel(Path(source), Path(target))):
         for number, line in enumerate(lines, 1):
             text, count = unglue(clean(line))
             rows.append((f"dwiki-{number:06d}", level, None, text))
             glued[level] = glued.get(level, 0) + count
     notes = [("glued sentences", None, f"{count} full stops parted in {level}") for level, count in glued.items()]
-    return _corpus(rows, notes, ("complex", "simple"))
+    return gathered(rows, notes, ("complex", "simple"))
 
 
 def cochrane(folder: str | Path) -> Corpus:
@@ -193,10 +198,10 @@ def cochrane(folder: str | Path) -> Corpus:
     for split in ("test", "val", "train"):  # of equal documents the first is kept, so that the test split stays whole
         if not (folder / f"{split}.source").exists() and not (folder / f"{split}.target").exists():
             continue
-        sources, targets = _parallel(folder / f"{split}.source", folder / f"{split}.target")
+        sources, targets = parallel(folder / f"{split}.source", folder / f"{split}.target")
         names = [f"{split}-{number:05d}" for number in range(1, len(sources) + 1)]
         if (folder / f"{split}.doi").exists():
-            names, _ = _parallel(folder / f"{split}.doi", folder / f"{split}.source")
+            names, _ = parallel(folder / f"{split}.doi", folder / f"{split}.source")
         for name, complex_text, simple_text in zip((name.strip() for name in names), sources, targets):
             if name in splits:
                 notes.append(("duplicate", name, f"second document of that id, in {split}, left out"))
@@ -208,7 +213,7 @@ def cochrane(folder: str | Path) -> Corpus:
     if set(splits.values()) != {"train", "validation", "test"}:
         notes.append(("splits", None, f"only {', '.join(sorted(set(splits.values())))} are there, so splits are drawn anew"))
         splits = {}
-    return _corpus(rows, notes, ("complex", "simple"), splits)
+    return gathered(rows, notes, ("complex", "simple"), splits)
 
 
 def newsela(folder: str | Path) -> Corpus:
@@ -217,51 +222,70 @@ def newsela(folder: str | Path) -> Corpus:
     The level of version n is v<n>: v0 is the original, v4 and v5 the simplest.
 
     Raises:
-        CatalogError: no table, a column or a file that it lacks, a version that is no number.
+        CatalogError: no table, one that is no CSV, a column or a file that it lacks, a version that is no number.
     """
     folder = Path(folder)
     tables = sorted(folder.rglob("*metadata*.csv"))
     if not tables:
         raise CatalogError(f"{folder} has no articles_metadata.csv; give the folder of Newsela's article corpus.")
-    table = list(csv.DictReader(io.StringIO(read_text(tables[0]))))
     files = {path.name: path for path in sorted(folder.rglob("*.txt"))}
     rows, left = [], 0
-    for number, row in enumerate(table, 2):
-        _need(row, ("slug", "language", "version", "filename"), f"{tables[0].name}, line {number}")
+    for where, row in _table(tables[0]):
+        need(row, ("slug", "language", "version", "filename"), where)
         if row["language"] != "en":
             left += 1
             continue
-        if not row["version"].isdigit():
-            raise CatalogError(f"{tables[0].name}, line {number}: version is {row['version']!r} but must be a whole number.")
+        if not re.fullmatch("[0-9]{1,3}", row["version"].strip()):
+            raise CatalogError(f"{where}: version is {row['version'][:40]!r} but must be a whole number of 0 to 999.")
         if row["filename"] not in files:
             raise CatalogError(f"{tables[0].name} names {row['filename']}, which is not under {folder}; unpack the corpus again.")
         text = re.sub(r"(?m)^#+ *", "", clean(read_text(files[row["filename"]])))  # the marks of headings
-        rows.append((row["slug"], f"v{row['version']}", None, text))
+        rows.append((row["slug"], f"v{int(row['version'])}", None, text))
     notes = [("language", None, f"{left} articles that are not English left out")] if left else []
-    return _corpus(rows, notes, sorted({row[1] for row in rows}, key=lambda level: int(level[1:])))
+    return gathered(rows, notes, sorted({row[1] for row in rows}, key=lambda level: int(level[1:])))
+
+
+def _table(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """(file and line for messages, row) of a CSV file with a header."""
+    content = read_text(path)
+    csv.field_size_limit(max(csv.field_size_limit(), len(content)))  # the module's own limit is 131,072 characters
+    reader = csv.DictReader(io.StringIO(content, newline=""))
+    try:
+        for row in reader:
+            where = f"{path.name}, line {reader.line_num}"
+            if None in row:
+                raise CatalogError(f"{where} has more fields than the header; put fields with commas into double quotes.")
+            yield where, row
+    except csv.Error as error:
+        raise CatalogError(f"{path.name}, line {reader.line_num} is no CSV ({error}); correct it or take the published file.") from None
 
 
 def jsonl(path: str | Path) -> Corpus:
     """Pairs of your own, one a line: {id, source, target, source_level, target_level} and perhaps topic; an id has one text a level.
 
     Raises:
-        CatalogError: a missing file, a line without these keys or with equal levels, two different texts of one id and level.
+        CatalogError: a missing file, a line without these keys or with equal levels, a text in other than Latin letters, a topic that is no
+            text, two different texts of one id and level, two topics of one id.
     """
     texts, pairs, topics = {}, {}, {}
-    for number, found in _json_lines(Path(path)):
+    for number, found in json_rows(read_text(path), Path(path).name):
         where = f"{Path(path).name}, line {number}"
-        _need(found, ("id", "source", "target", "source_level", "target_level"), where)
-        levels = found["source_level"], found["target_level"]
+        need(found, ("id", "source", "target", "source_level", "target_level"), where)
+        name, levels = found["id"], (found["source_level"], found["target_level"])
         if levels[0] == levels[1]:
             raise CatalogError(f"{where}: source and target have the level {levels[0]!r}; a pair needs two levels.")
-        for level, text in zip(levels, (found["source"], found["target"])):
-            key, text = (found["id"], level), clean(text)
+        for side, level in zip(("source", "target"), levels):
+            require_latin(found[side], f"{where}: {side}")
+            key, text = (name, level), clean(found[side])
             if texts.setdefault(key, text) != text:
-                raise CatalogError(f"{where}: {found['id']!r} has another text of the level {level!r} before; give it another id.")
-        topics.setdefault(found["id"], found.get("topic"))
-        pairs[(found["id"], *levels)] = (*levels, texts[found["id"], levels[0]], texts[found["id"], levels[1]])
-    rows = [(name, level, topics[name], text) for (name, level), text in texts.items()]
-    return _corpus(rows, [], sorted({row[1] for row in rows}), pairs=[(key[0], *pair) for key, pair in pairs.items()])
+                raise CatalogError(f"{where}: {name!r} has another text of the level {level!r} before; give it another id.")
+        if (topic := found.get("topic")) is not None:
+            need(found, ("topic",), where)
+            if topics.setdefault(name, topic) != topic:
+                raise CatalogError(f"{where}: {name!r} has the topic {topics[name]!r} before; give an id one topic.")
+        pairs[(name, *levels)] = (*levels, texts[name, levels[0]], texts[name, levels[1]])
+    rows = [(name, level, topics.get(name), text) for (name, level), text in texts.items()]
+    return gathered(rows, [], sorted({row[1] for row in rows}), pairs=[(key[0], *pair) for key, pair in pairs.items()])
 
 
 LOADERS: dict[str, Callable[..., Corpus]] = {
@@ -272,75 +296,3 @@ LOADERS: dict[str, Callable[..., Corpus]] = {
     "newsela": newsela,
     "jsonl": jsonl,
 }
-
-
-# --- common parts -------------------------------------------------------------------------------------------------------------------------
-
-
-def _json_lines(path: Path) -> list[tuple[int, object]]:
-    """Line numbers and objects of a file of JSON lines."""
-    return json_rows(read_text(path), path.name)
-
-
-def _need(found: object, keys: Sequence[str], where: str) -> None:
-    """Check that ``found`` has a text for each key."""
-    for key in keys:
-        if not isinstance(found, dict) or not isinstance(found.get(key), str) or not found[key].strip():
-            raise CatalogError(f"{where} has no text for {key!r}; each needs {', '.join(keys)}.")
-
-
-def _parallel(first: Path, second: Path) -> tuple[list[str], list[str]]:
-    """Lines of two files that go together; only line feeds part lines, since texts may hold other separators."""
-    lines = [read_text(path).rstrip("\n").split("\n") for path in (first, second)]
-    if len(lines[0]) != len(lines[1]):
-        raise CatalogError(f"{first.name} has {len(lines[0])} lines and {second.name} {len(lines[1])}; they must be parallel.")
-    for path, part in zip((first, second), lines):
-        empty = next((number for number, line in enumerate(part, 1) if not line.strip()), None)
-        if empty:
-            raise CatalogError(f"{path.name}, line {empty} is empty; remove that line from both {first.name} and {second.name}.")
-    return lines[0], lines[1]
-
-
-def _corpus(
-    rows: list[tuple],
-    notes: list[tuple],
-    order: Sequence[str],
-    splits: dict[str, str] | None = None,
-    pairs: list[tuple] | None = None,
-) -> Corpus:
-    """A corpus of rows (id, level, topic, text) whose levels, hardest first, are ``order``; pairs go from each level to simpler ones.
-
-    An id with a text that stands under an earlier id is left out, so that no text can be in two splits.
-    """
-    if not rows:
-        raise CatalogError("The corpus has no documents; check its path.")
-    texts, owner, dropped = {}, {}, {}
-    for name, level, _, text in rows:
-        if not words(text):
-            raise CatalogError(f"The document {name!r} has no words at the level {level}; remove it or fill it.")
-        if (name, level) in texts:
-            raise CatalogError(f"The id {name!r} has two documents of the level {level}; give each its own id.")
-        texts[name, level] = text
-        if owner.setdefault(text, name) != name:
-            dropped.setdefault(name, owner[text])
-    notes = notes + [("duplicate", name, f"a text of {other} as well; left out") for name, other in dropped.items()]
-    rank = {level: number for number, level in enumerate(order)}
-    rows = sorted((row for row in rows if row[0] not in dropped), key=lambda row: (row[0], rank[row[1]]))
-    if pairs is None:
-        levels: dict[str, list[str]] = {}
-        for name, level, *_ in rows:
-            levels.setdefault(name, []).append(level)
-        pairs = [(n, a, b, texts[n, a], texts[n, b]) for n, found in levels.items() for a, b in combinations(found, 2)]
-    else:
-        pairs = sorted(pair for pair in pairs if pair[0] not in dropped)
-    notes += [("unchanged", name, f"{a} and {b} are the same text; kept") for name, a, b, source, target in pairs if source == target]
-    return Corpus(
-        _frame(rows, ("id", "level", "topic", "text")),
-        _frame(pairs, ("id", "source_level", "target_level", "source", "target")),
-        _frame(notes, ("step", "id", "what")),
-        {name: split for name, split in (splits or {}).items() if name not in dropped},
-    )
-
-
-def _frame(rows: list[tuple], columns: Sequence[str]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")

@@ -17,7 +17,8 @@ import polars as pl
 from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_parquet
 from catalog.base.params import ROOT, profile_params
-from stages.simdoc.corpora import Corpus, load
+from stages.simdoc.corpora import load
+from stages.simdoc.corpus import Corpus
 from stages.simdoc.settings import Data, Params, check_pair, named
 from stages.simdoc.text import sentences, words
 

@@ -7,6 +7,7 @@ have intervals of their own. The reference is a row like any other: it is the ce
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -26,7 +27,7 @@ from catalog.report.results import (
     write_tables,
 )
 from stages.simdoc import figures, resample, systems, tables
-from stages.simdoc.settings import Params, named
+from stages.simdoc.settings import GRADED, Data, Params, named
 from stages.simdoc.systems import Scored
 
 SYSTEM, PAIRS = "simdoc", "simdoc_pairs"
@@ -71,13 +72,18 @@ def read(profile: str) -> tables.Raw:
     return tables.Raw(judged=pl.read_parquet(models / "simdoc_coherence" / profile / "scores.parquet"), **found)
 
 
-def describe(profile: str) -> None:
+def data_files(profile: str, source: Data) -> list[tuple[Path, str]]:
+    """Files to describe, each with its data set: the tables built, and the project's own documents where the profile is made of them."""
+    parts = {PAIRS: ("documents", "pairs", "shuffled", "notes"), "simdoc_outputs": ("outputs", "candidates", "labels")}
+    built = [(ROOT / "data" / name / profile / f"{part}.parquet", name) for name, all_parts in parts.items() for part in all_parts]
+    own = source.corpus == "graded" and source.path is None
+    return built + [(path, "graded_documents") for path in (sorted((ROOT / GRADED).glob("*.jsonl")) if own else ())]
+
+
+def describe(profile: str, source: Data) -> None:
     """Write `datasets.json`, `models.json` and `run.json`."""
-    files = {PAIRS: ("documents", "pairs", "shuffled", "notes"), "simdoc_outputs": ("outputs", "candidates", "labels")}
     data, models = ROOT / "data", ROOT / "models"
-    described = [
-        describe_dataset(data / name / profile / f"{part}.parquet", name, profile) for name, parts in files.items() for part in parts
-    ]
+    described = [describe_dataset(path, name, profile) for path, name in data_files(profile, source)]
     trained = [describe_model(models / name / profile, name, profile) for name in ("simdoc_coherence", "simdoc_simplifier")]
     write_descriptions(SYSTEM, profile, described, trained)
     times = read_json(models / "simdoc_simplifier" / f"{profile}.run.json")
@@ -96,7 +102,7 @@ def main(profile: str) -> None:
     write_tables(made, SYSTEM, profile)
     for name, spec in figures.draw(made, raw.judged, raw.curves).items():
         write_json(spec, folder(SYSTEM, profile) / "plots" / f"{name}.json")
-    describe(profile)
+    describe(profile, params.data)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import unicodedata
 from pathlib import Path
 
 from catalog.base.errors import CatalogError
+from catalog.base.io import parse_json
 
 # Byte -> the characters it may have become when UTF-8 was read as Windows-1252 or as Latin-1.
 _BYTES = {byte: {chr(byte), bytes([byte]).decode("cp1252", "ignore") or chr(byte)} for byte in range(0x80, 0x100)}
@@ -16,50 +18,75 @@ _TAIL = "[" + re.escape("".join(sorted({c for byte in range(0x80, 0xC0) for c in
 # Accented letters (C2, C3) and the blocks of punctuation, currency and letter-like signs (E2 80 to E2 84): what English texts hold.
 # A right double quote (E2 80 9D) often lost its last byte, which Windows-1252 does not know.
 _MOJIBAKE = re.compile(f"[ÂÃ]{_TAIL}|â[€‚ƒ„\x80\x82\x83\x84]{_TAIL}|ï»¿|â€")
+_NO_TEXT = {  # first bytes -> what a file is that begins with them, and what to do
+    b"\x1f\x8b": "packed by gzip; unpack it with gunzip first",
+    b"PK\x03\x04": "a ZIP archive, perhaps a document or table of an office program, and binary; save it as plain text in UTF-8",
+    b"PAR1\x15": "a Parquet table, which is binary; write its texts as JSON lines",
+    b"%PDF-": "a PDF file, which is binary; give plain text",
+}
+_BINARY = (
+    "holds zero bytes or many control characters, as binary files do, and UTF-16 or UTF-32 without the mark of UTF-16; save it as UTF-8."
+)
 _INVISIBLE = re.compile("[\u200b\u200e\u200f\u2060\ufeff\x00-\x08\x0e-\x1f\x7f]")
 
 
 def read_text(path: str | Path, empty: bool = False) -> str:
-    """The text of a file: UTF-8 with or without a byte order mark, UTF-16 with one, else Windows-1252.
+    """The text of a file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
 
-    A file that mixes the two is decoded line by line. Nothing but the byte order mark is removed: see `normalise`.
+    No other encoding is guessed: nearly any bytes can be read as Windows-1252, those of Cyrillic and Japanese texts and of a file that was
+    cut within a character, too. Nothing but the byte order mark is removed: see `normalise`.
 
     Args:
         empty: whether a file without text is one, too.
 
     Raises:
-        CatalogError: the file is absent, a folder, empty, binary, or in another encoding.
+        CatalogError: the file is absent, a folder, empty, packed, a table, binary, or in another encoding.
+    """
+    data = read_bytes(path)
+    if known := next((what for start, what in _NO_TEXT.items() if data.startswith(start)), None):
+        raise CatalogError(f"{path} is {known}.")
+    try:
+        text = data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CatalogError(_wrong_byte(path, data, error)) from None
+    if _is_binary(text):
+        raise CatalogError(f"{path} {_BINARY}")
+    if not text.strip() and not empty:
+        raise CatalogError(f"{path} is empty; give a file with text.")
+    return text
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        CatalogError: the file is absent, a folder or not readable.
     """
     try:
-        data = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except FileNotFoundError:
         raise CatalogError(f"{path} does not exist; give the path of a text file.") from None
     except OSError as error:
         raise CatalogError(f"{path} cannot be read ({error.strerror}); give the path of a text file.") from None
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        try:
-            return data.decode("utf-16")
-        except UnicodeDecodeError:
-            raise CatalogError(f"{path} begins like UTF-16 but is not; save it as UTF-8.") from None
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    if not data.strip() and not empty:
-        raise CatalogError(f"{path} is empty; give a file with text.")
-    control = sum(data.count(byte) for byte in (*range(1, 9), *range(14, 32), 127))
-    if b"\x00" in data or data.startswith(b"%PDF-") or control > len(data) / 100:
-        raise CatalogError(f"{path} is a binary file; give plain text.")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return "".join(_line(line, number, path) for number, line in enumerate(data.splitlines(keepends=True), 1))
 
 
-def _line(line: bytes, number: int, path: str | Path) -> str:
-    for encoding in ("utf-8", "cp1252"):
-        try:
-            return line.decode(encoding)
-        except UnicodeDecodeError:
-            pass
-    raise CatalogError(f"{path} is neither UTF-8 nor Windows-1252 in line {number}; save it as UTF-8.")
+def _is_binary(text: str) -> bool:
+    controls = sum(text.count(chr(code)) for code in (*range(1, 9), *range(14, 32), 127))
+    return "\x00" in text or controls > len(text) / 100
+
+
+def _wrong_byte(path: str | Path, data: bytes, error: UnicodeDecodeError) -> str:
+    """What is wrong with a file that is not in its encoding, and what to do."""
+    start = error.start + len(data) - len(error.object)  # the decoder takes a byte order mark off first
+    at, line = f"{start + 1:,}", data.count(b"\n", 0, start) + 1
+    if error.encoding.startswith("utf-16"):
+        return f"{path} begins like UTF-16 but is not from byte {at} on; save it as UTF-8."
+    if _is_binary(data.decode("latin-1")):
+        return f"{path} {_BINARY}"
+    where = f"byte {at} (0x{data[start]:02x}, in line {line:,})"
+    if error.reason == "unexpected end of data":
+        return f"{path} ends within a character of UTF-8, which begins at {where}; take the whole file, or save it as UTF-8."
+    return f"{path} is not UTF-8 at {where}; convert it from the encoding it has: iconv -f ENCODING -t UTF-8 {Path(path).name} > NEW."
 
 
 def normalise(text: str) -> str:
@@ -92,25 +119,26 @@ def json_rows(content: str, name: str) -> list[tuple[int, object]]:
     Only line feeds part lines, since strings of JSON may hold other line separators.
 
     Raises:
-        CatalogError: a line that is no JSON, or that holds half of a surrogate pair.
+        CatalogError: a line that `parse_json` refuses: it is no JSON, has a key twice, half of a character, or thousands of brackets.
     """
     found = []
     for number, line in enumerate(content.split("\n"), 1):
         if line.strip():
             try:
-                value = json.loads(line)
-            except ValueError:
-                raise CatalogError(f"Line {number} of {name} is no JSON; write one object a line.") from None
-            try:
-                json.dumps(value, ensure_ascii=False).encode("utf-8")
-            except UnicodeEncodeError as error:
-                half = f"\\u{ord(error.object[error.start]):04x}"
-                raise CatalogError(
-                    f"Line {number} of {name} has half of a character, {half}: the text was cut between the two parts of a sign such as an "
-                    "emoji; write the whole sign or leave it out."
-                ) from None
-            found.append((number, value))
+                found.append((number, parse_json(line)))
+            except CatalogError as error:
+                raise CatalogError(f"Line {number} of {name} cannot be read as JSON: {error}; write one whole object a line.") from None
     return found
+
+
+def json_object(line: str) -> bool:
+    """Whether a line looks like an object of JSON, sound or not: `json_rows` says what is wrong with it."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+    except RecursionError:  # so much nesting is no prose
+        return line.lstrip().startswith("{")
 
 
 def is_json_value(content: str) -> bool:
@@ -121,4 +149,19 @@ def is_json_value(content: str) -> bool:
         value = json.loads(content)
     except ValueError:
         return False
+    except RecursionError:
+        return content.lstrip().startswith("[")
     return isinstance(value, list) or (isinstance(value, dict) and "\n" in content.strip())
+
+
+def id_text(value: object, where: str) -> str:
+    """An id as a text: texts and whole numbers can be ids.
+
+    Raises:
+        CatalogError: an empty text, or a value of another kind.
+    """
+    if isinstance(value, str) and value.strip() or isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise CatalogError(
+        f"{where} has the id {json.dumps(value, ensure_ascii=False)[:60]}; an id must be a text that is not empty or a whole number."
+    )

@@ -28,11 +28,11 @@ from catalog.base.io import write_parquet, write_text
 from stages.simdoc import analysis
 from stages.simdoc.baselines import first_share
 from stages.simdoc.dsari import dsari
-from stages.simdoc.files import is_json_value, json_rows, normalise, read_text
+from stages.simdoc.files import id_text, is_json_value, json_object, json_rows, normalise, read_text
 from stages.simdoc.readability import readability
 from stages.simdoc.sari import check, sari
 from stages.simdoc.similarity import bleu, document_bleu, rouge_l
-from stages.simdoc.text import is_latin
+from stages.simdoc.text import require_latin
 
 FORMS = ("auto", "jsonl", "lines", "text")
 TABLES = (".csv", ".tsv", ".tab", ".xlsx", ".parquet")
@@ -120,7 +120,8 @@ def load(path: str, form: str = "auto", written: bool = False) -> Documents:
 
     Raises:
         CatalogError: an unreadable file (`read_text`), a table or a JSON array in place of texts, a line that is no JSON object with a
-            text, ids that repeat or are given to some documents alone, an empty document, or one whose letters are not Latin.
+            text, ids that are no ids (`id_text`), repeat or are given to some documents alone, an empty document, or one whose letters are
+            not Latin.
     """
     content = read_text(path, empty=written).replace("\r\n", "\n").replace("\r", "\n")
     if form == "auto":
@@ -139,7 +140,7 @@ def load(path: str, form: str = "auto", written: bool = False) -> Documents:
         if named and len(named) < len(rows):
             raise CatalogError(f"Line {named[0]} of {path} has an id and others have none; give all documents an id or none.")
         if named:
-            ids = tuple(str(row["id"]) for _, row in rows)
+            ids = tuple(id_text(row["id"], f"Line {number} of {path}") for number, row in rows)
             if twice := [name for name, count in Counter(ids).items() if count > 1]:
                 raise CatalogError(f"The id {twice[0]!r} stands twice in {path}; give each document its own.")
     texts = tuple(normalise(text) for text in texts)
@@ -152,10 +153,8 @@ def _check_texts(texts: Sequence[str], path: str, written: bool) -> None:
         raise CatalogError(f"{path} has no document; write one a line.")
     if not written and (empty := [place for place, text in enumerate(texts, 1) if not any(character.isalnum() for character in text)]):
         raise CatalogError(f"Document {empty[0]} of {path} is empty; remove it from all files or give it a text.")
-    if not written and (other := [place for place, text in enumerate(texts, 1) if not is_latin(text)]):
-        raise CatalogError(
-            f"Document {other[0]} of {path} is not in Latin letters; these metrics know words, sentences and syllables of English alone."
-        )
+    for place, text in enumerate(() if written else texts, 1):
+        require_latin(text, f"Document {place} of {path}")
 
 
 def _form(path: str, content: str) -> str:
@@ -163,12 +162,7 @@ def _form(path: str, content: str) -> str:
         raise CatalogError(f"{path} is a table; write its texts as JSON lines, or say --form lines if each of its lines is one document.")
     if is_json_value(content):
         raise CatalogError(f'{path} is one JSON value; write JSON lines, {{"id": ..., "text": ...}} on each line.')
-    first = content.lstrip().split("\n", 1)[0]
-    try:
-        is_object = isinstance(json.loads(first), dict)
-    except ValueError:
-        is_object = False
-    if is_object or Path(path).suffix.lower() in (".jsonl", ".ndjson"):
+    if json_object(content.lstrip().split("\n", 1)[0]) or Path(path).suffix.lower() in (".jsonl", ".ndjson"):
         return "jsonl"
     return "text" if Path(path).suffix.lower() in (".txt", ".md") else "lines"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from catalog.base.errors import CatalogError
 
 Pair = tuple[str, str]  # source and target level
+GRADED = "data/graded_documents/raw"  # the project's own documents: what the corpus `graded` reads without a path
 
 
 def named(pair: Pair) -> str:

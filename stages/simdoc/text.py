@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from functools import lru_cache
 
+from catalog.base.errors import CatalogError
+
 # --- paragraphs and sentences -----------------------------------------------------------------------------------------------------------
 
 _WRAPPED = 120  # characters; no one wraps text by hand at more
@@ -126,6 +128,12 @@ def is_latin(text: str) -> bool:
     """Whether at least half of the letters are Latin, so that the rules for words and syllables can hold; true without letters."""
     letters = [character for character in text if character.isalpha()]
     return 2 * sum(character.isascii() or unicodedata.name(character, "").startswith("LATIN") for character in letters) >= len(letters)
+
+
+def require_latin(text: str, what: str) -> None:
+    """Check that a text is in Latin letters (`is_latin`); ``what`` says which text, for the message."""
+    if not is_latin(text):
+        raise CatalogError(f"{what} is not in Latin letters; words, sentences and syllables are found here by the rules of English alone.")
 
 
 def simple_sentences(text: str) -> list[str]:

@@ -68,7 +68,7 @@ def server():
             said = {"choices": [{"message": {"content": " b, since it is short"}}]} if body["model"] in ("big", "tired") else ["what"]
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(json.dumps(said).encode())
+            self.wfile.write(b"[" * 100_000 if body["model"] == "deep" else json.dumps(said).encode())
 
         def log_message(self, *_):
             pass
@@ -106,7 +106,8 @@ def test_a_judge_that_fails_half_way_goes_on_where_it_was(server, tmp_path):
 
 def test_a_judge_that_fails_is_told_in_a_sentence(server):
     url, _ = server
-    for model, where, said in (("gone", url, "status 404"), ("odd", url, "in a form that is not"), ("big", "ftp://x", "begins with https")):
+    odd = "in a form that is not"
+    for model, where, said in (("gone", url, "status 404"), ("odd", url, odd), ("deep", url, odd), ("big", "ftp://x", "begins with https")):
         with pytest.raises(CatalogError, match=said):
             judge.judged(ANSWERS, PROMPTS, Judge(model, where, "untrained"))
     with pytest.raises(CatalogError, match="cannot be reached"):

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from ruamel.yaml import YAML
 
-from catalog.base.params import profile_params
+from catalog.base.params import ROOT, profile_params
 from catalog.report.tables import declared
 from stages.sepo import contrasts, evaluate, figures, paired, tables, tokens
 from stages.sepo.settings import OracleModel, Params
@@ -317,3 +318,11 @@ def test_a_policy_is_called_by_its_method_and_by_what_is_not_usual_for_it():
         ({"method": "untrained", "oracle": None, "trained_on": None, "chosen_share": None, "rejected_share": None}, "untrained"),
     ):
         assert evaluate.named(policy | change, PARAMS) == name
+
+
+def test_what_a_step_costs_is_told_in_one_direction():
+    """The number shown and the tested one are the same, and more of it is better as the metric says."""
+    claims, metrics = (YAML(typ="safe").load(ROOT / "stages" / "sepo" / f"{name}.yaml") for name in ("claims", "metrics"))
+    claim = claims["claims"]["cheaper-step"]
+    assert claim["metric"] == "compute_saved" and metrics["compute_saved"]["lower_is_better"] is False
+    assert [(test["effect"], "at_least" in test, "at_most" in test) for test in claim["tests"]] == [("ours", True, False)]

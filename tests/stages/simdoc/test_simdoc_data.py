@@ -220,7 +220,7 @@ def test_jsonl_takes_a_byte_order_mark_and_refuses_half_of_a_character(tmp_path)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert corpora.load("jsonl", path).pairs.equals(plain) and "\U0001f600" in plain["source"][1]
     write_lines(path, [pair("a"), pair("b", "Cut \ud83d.", "Small.")])
-    with pytest.raises(CatalogError, match=r"Line 2 of own.jsonl has half of a character, \\ud83d"):
+    with pytest.raises(CatalogError, match=r"Line 2 of own.jsonl .* \\ud83d is half a character"):
         corpora.load("jsonl", path)
 
 

@@ -6,7 +6,10 @@ import re
 
 import pytest
 
-from catalog.base.params import ROOT
+from catalog.base import io
+from catalog.base.params import ROOT, profile_params
+from stages.simdoc.evaluate import data_files
+from stages.simdoc.settings import Params
 
 LEVELS = ("advanced", "intermediate", "elementary")
 WORDS = {"advanced": (200, 310), "intermediate": (150, 240), "elementary": (100, 175)}
@@ -51,3 +54,11 @@ def test_no_passage_stands_in_two_documents(documents):
         words = re.findall(r"\w+", row[level].lower())
         for start in range(len(words) - 9):
             assert found.setdefault(tuple(words[start : start + 10]), row["id"]) == row["id"], row["id"]
+
+
+def test_the_catalog_has_the_documents_of_the_profile_that_is_made_of_them():
+    shown = {profile: data_files(profile, profile_params(Params, "simdoc", profile).data) for profile in ("small", "full")}
+    authored = {profile: [path for path, name in files if name == "graded_documents"] for profile, files in shown.items()}
+    assert authored == {"small": [FOLDER / f"{topic}.jsonl" for topic in TOPICS], "full": []}
+    entries = [row for row in io.read_json(ROOT / "reports/simdoc/small/datasets.json") if row["dataset"] == "graded_documents"]
+    assert [row["md5"] for row in entries] == [io.md5(path) for path in authored["small"]] and sum(row["rows"] for row in entries) == 66

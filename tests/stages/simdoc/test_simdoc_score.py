@@ -1,5 +1,6 @@
 """`python -m stages.simdoc.score`: forms of files, the table beside trivial systems, rows of documents, and what it refuses."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -123,8 +124,9 @@ def test_several_references_and_mixed_encodings(capsys, write):
     files = ["--source", write("s.lines", SOURCES), "--output", write("o.lines", OUTPUTS)]
     utf8 = scored(capsys, *files, "--reference", write("r.lines", REFERENCES), write("q.lines", other))
     assert utf8["references"] == 2 and utf8["settings"]["BLEU"].startswith("nrefs:2|")
-    cp1252 = scored(capsys, *files, "--reference", write("r.lines", REFERENCES), "--reference", write("p.lines", other, encoding="cp1252"))
-    assert cp1252 == utf8
+    utf16 = scored(capsys, *files, "--reference", write("r.lines", REFERENCES), "--reference", write("p.lines", other, encoding="utf-16"))
+    assert utf16 == utf8
+    refused(r"p.lines is not UTF-8 at byte 12 \(0x93, in line 1\)", *files, "--reference", write("p.lines", other, encoding="cp1252"))
     # the first reference is scored against both
     assert utf8["systems"]["reference"]["words_output"] == sum(len(text.split()) for text in REFERENCES) / 2
     assert utf8["systems"]["reference"]["bleu"] == pytest.approx(100) and utf8["systems"]["reference"]["dsari_robust"] < 100
@@ -222,9 +224,16 @@ def test_defective_files_are_refused(write, tmp_path):
         ("pretty.jsonl", b'{\n "text": "One."\n}\n', "pretty.jsonl is one JSON value; write JSON lines"),
         ("table.csv", b"id,text\n1,One.\n", "table.csv is a table; write its texts as JSON lines"),
         ("table.TSV", b"id\ttext\n1\tOne.\n", "table.TSV is a table"),
-        ("cut.jsonl", b'{"text": "One \\ud83d"}\n', "Line 1 of .*cut.jsonl has half of a character"),
+        ("cut.jsonl", b'{"text": "One \\ud83d"}\n', "Line 1 of .*cut.jsonl .* is half a character"),
+        ("key.jsonl", b'{"text": "One.", "text": "Two."}\n', "Line 1 of .*key.jsonl .* the key 'text' occurs twice"),
+        ("key.txt", b'{"text": "One.", "text": "Two."}\n', "Line 1 of .*key.txt .* the key 'text' occurs twice"),
+        ("deep.jsonl", b'{"text": ' + b"[" * 100_000, "Line 1 of .*deep.jsonl .* nested more than"),
+        ("deep.lines", b'{"text": ' * 100_000, "Line 1 of .*deep.lines .* nested more than"),
+        ("list.jsonl", b'{"id": [1], "text": "One."}\n', r"Line 1 of .*list.jsonl has the id \[1\]; an id must be"),
+        ("table.jsonl", b"PAR1\x15\x04\x00", "table.jsonl is a Parquet table"),
+        ("packed.JSONL.GZ", gzip.compress(b'{"text": "One."}\n'), "packed.JSONL.GZ is packed by gzip; unpack it"),
         ("binary.txt", b"\x00\x01", "binary"),
-        ("broken.jsonl", b'{"text": "One."}\n{"text": ', "Line 2 of .*broken.jsonl is no JSON; write one object a line"),
+        ("broken.jsonl", b'{"text": "One."}\n{"text": ', "Line 2 of .*broken.jsonl cannot be read as JSON"),
         ("number.jsonl", b'{"text": 1}\n', "Line 1 of .*number.jsonl is no JSON object with a text"),
         ("half.jsonl", b'{"text": "One."}\n{"id": 1, "text": "Two."}', "Line 2 of .*half.jsonl has an id and others have none"),
         ("twice.jsonl", b'{"id": "x", "text": "One."}\n{"id": "x", "text": "Two."}', "The id 'x' stands twice"),
