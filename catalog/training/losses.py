@@ -61,7 +61,7 @@ def _asked(model: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         before = torch.zeros_like(labelled)
         before[rows[labelled], batch["before"][labelled]] = True  # what two tokens follow is asked once
         which = (before.flatten().cumsum(0) - 1).view_as(before)[rows[labelled], batch["before"][labelled]]
-        what["attention_mask"] = batch["attention_mask"]
+        what["attention_mask"] = _mask(model, batch["attention_mask"])
         window = getattr(_unwrapped(model).config, "sliding_window", None)
         if window and labelled.shape[1] > window:  # a mask of one's own takes the place of the model's, window and all
             raise CatalogError(
@@ -74,6 +74,19 @@ def _asked(model: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         which = torch.arange(int(before.sum()), device=before.device)
     logits = model(**what, position_ids=batch["position_ids"], logits_to_keep=before, use_cache=False).logits
     return logits.view(-1, logits.shape[-1]), which, batch["labels"][labelled], batch["example"][labelled]
+
+
+def _mask(model: Any, seen: Tensor) -> Tensor:
+    """Truth values as the model's attention takes them: eager attention adds its mask to the scores, and would add 1 for true."""
+    inner = _unwrapped(model)
+    kind = inner.config._attn_implementation
+    if kind == "sdpa":
+        return seen
+    if kind != "eager":
+        raise CatalogError(
+            f"Attention {kind} takes no mask, which texts that share a row need; load the model with sdpa, or give each text a row."
+        )
+    return torch.zeros(seen.shape, dtype=inner.dtype, device=seen.device).masked_fill(~seen, torch.finfo(inner.dtype).min)
 
 
 class _Picked(torch.autograd.Function):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from catalog.base.errors import CatalogError
 from catalog.base.io import read_json, write_json, write_safetensors
-from stages.simdoc.embed import by_document
+from catalog.models.encoder import by_document
 from stages.simdoc.settings import Coherence
 from stages.simdoc.text import sentences
 

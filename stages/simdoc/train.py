@@ -22,6 +22,7 @@ from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_json, write_parquet
 from catalog.base.params import ROOT, profile_params
 from catalog.models.devices import peak_memory_mb
+from catalog.models.encoder import by_document, load_encoder
 from catalog.models.lm import require_full
 from catalog.training.adapters import lora, save_lora, save_model, upper_layers
 from catalog.training.checkpoints import alone, checkpoint_folder, finish, is_main
@@ -30,7 +31,6 @@ from catalog.training.tail import lower_once
 from catalog.training.train import Run, train, train_once
 from stages.simdoc import coherence
 from stages.simdoc.decode import adapted, load_model, write
-from stages.simdoc.embed import by_document, load_encoder
 from stages.simdoc.settings import Pair, Params, Train, Variant, named
 from stages.simdoc.similarity import consecutive_cosine
 from stages.simdoc.simplify import (

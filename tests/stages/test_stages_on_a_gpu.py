@@ -14,6 +14,7 @@ from tiny_text import decoder, encoder, t5, words_tokenizer
 from tiny_training import LORA, tiny
 
 from catalog.inside.anatomy import view
+from catalog.models import encoder as embed
 from catalog.training import adapters, pairs
 from catalog.training import train as training
 from stages.arithmetic.method import Case, mask_out, masked_runs, verify_case
@@ -23,7 +24,7 @@ from stages.religious_bias.dataset import build
 from stages.religious_bias.image_settings import Cards, Planted
 from stages.religious_bias.settings import Data
 from stages.sepo import method, scoring
-from stages.simdoc import decode, embed
+from stages.simdoc import decode
 
 sys.path.insert(0, str(Path(__file__).parent / "religious_bias"))
 from tiny_mlm import PROMPTS, bert, wordpiece  # noqa: E402, I001

@@ -9,7 +9,8 @@ import torch
 from tiny_text import encoder
 
 from catalog.base.errors import CatalogError
-from stages.simdoc import coherence, embed
+from catalog.models import encoder as embed
+from stages.simdoc import coherence
 from stages.simdoc.settings import Coherence
 
 C = Coherence("none", hidden=4, pooling="last", dropout=0.0, batch_size=4, learning_rate=0.05, weight_decay=0.0, epochs=30, patience=10)

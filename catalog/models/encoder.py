@@ -1,7 +1,7 @@
 """Embeddings of sentences and of tokens by a small encoder (all-MiniLM-L6-v2; Reimers and Gurevych 2019, section 3).
 
 A sentence's embedding is the mean over its tokens' last hidden states, scaled to length 1. Tokens' own embeddings, special ones left out,
-are what BERTScore matches. The paper's encoder is a Sentence-BERT model that it does not name.
+are what BERTScore matches.
 """
 
 from __future__ import annotations
