@@ -8,7 +8,7 @@ The parameters or an ARFF file may declare it; otherwise its cells decide, and o
 * Anything else is refused until it is corrected or declared: numbers with `N/A` among them, `$1.5`, `12%` or `1,234`, which would be a
   category of thousands of levels, and whole numbers with a single `007`.
 
-A number that no float holds (`1e400`, `1e-400`) is refused wherever it would be read as one.
+A number whose square no float holds (`1e400`, `1e-200`) is refused wherever it would be read as one.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*")
 # A number in other clothes: a sign or a currency in front, separators of thousands or a decimal comma, a unit behind.
 _GROUPED = r"\d{1,3}(?:(?:,\d{2,3})+|(?:\.\d{3})+|(?:['’_ \u00a0\u202f]\d{3})+)|\d+"
 AMOUNT = re.compile(  # a currency already replaced by ¤
-    rf"\s*\(?[-+<>=~≤≥±¤ ]*(?:[A-Z]{{3}}\s?)?[-+]?(?:{_GROUPED})?(?:[.,]\d+)?(?:[eE][-+]?\d+)?\s*[%‰°¤+]?\s*[^\W\d_]{{0,7}}\.?\)?\s*"
+    rf"\s*\(?[-+−–<>=~≤≥±¤ ]*(?:[A-Z]{{3}}\s?)?[-+]?(?:{_GROUPED})?(?:[.,]\d+)?(?:[eE][-+]?\d+)?\s*[%‰°¤+]?\s*[^\W\d_]{{0,7}}\.?\)?\s*"
 )
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+")  # 1.234: with a point, or twelve hundred and thirty-four
+LARGEST = 1e100  # numbers beyond it, or nearer to zero than its inverse, are refused: their squares leave the range of a float
 LEVELS = 20  # more levels than this are a suspicious category, and fewer if they are half of the cells
 REMEDY = "name the column under `categorical` if it is a category"
 
@@ -46,12 +47,13 @@ def to_float(cell: str, name: str, at: str, remedy: str = "correct it") -> float
     """The number that a cell of the column ``name`` holds; ``at``, where it stands, and ``remedy`` are for the message.
 
     Raises:
-        CatalogError: one that is too large or too small for a float.
+        CatalogError: one whose square a float cannot hold, since distances and deviations square it.
     """
     number = float(cell)
-    if abs(number) == float("inf") or (number == 0 and re.search("[1-9]", re.split("[eE]", cell)[0])):
-        size = "large" if number else "small"
-        raise CatalogError(f"Column {name} has {shown(cell)} in {at}, which is too {size} for a number of 64 bits; {remedy}.")
+    zero = not re.search("[^0]", re.sub(r"[-+.\s]", "", re.split("[eE]", cell)[0]))  # as it is written: 1e-400 is none
+    if not zero and not 1 / LARGEST <= abs(number) <= LARGEST:
+        size, bound = ("large", f"at most {LARGEST:g}") if abs(number) > 1 else ("small", f"at least {1 / LARGEST:g}")
+        raise CatalogError(f"Column {name} has {shown(cell)} in {at}, which is too {size} to compute with ({bound}); {remedy}.")
     return number
 
 

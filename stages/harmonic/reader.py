@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
@@ -62,6 +63,8 @@ def read_table(
     """
     if not files:
         raise CatalogError("The table has no files; name at least one under `files`.")
+    if twice := [file for file, count in Counter(map(Path, files)).items() if count > 1]:
+        raise CatalogError(f"{twice[0].name} is named twice under `files`, where a second file is the test split; name each file once.")
     parts, kinds = [], {}
     for number, path in enumerate(map(Path, files)):
         text = _text(path)

@@ -33,15 +33,22 @@ def test_numbers_as_written():
     assert not any(map(is_number, ("", ".", "e5", "1_000", "1,5", "inf", "nan", "0x1F", "1 2", "12%", "²")))
 
 
-@pytest.mark.parametrize("cell", ["1e400", "-1e400", "9" * 400, "9" * 5000, "1e99999999999999999999"])
+@pytest.mark.parametrize("cell", ["1e400", "-1e400", "1.7e308", "-1.1e100", "9" * 400, "9" * 5000, "1e99999999999999999999"])
 def test_a_number_that_no_float_holds(tmp_path, cell):
     text = column([*range(30), cell])
-    said = refused(tmp_path, "Column x has .* in row 31, which is too large for a number of 64 bits; correct it, or name the column", text)
+    said = refused(
+        tmp_path,
+        "Column x has .* in row 31, which is too large to compute with \\(at most 1e\\+100\\); correct it, or name the column",
+        text,
+    )
     assert len(said) < 250
-    refused(tmp_path, "Column x has .* in row 31, which is too large for a number of 64 bits; correct it.$", text, numeric=("x",))
+    refused(
+        tmp_path, "Column x has .* in row 31, which is too large to compute with \\(at most 1e\\+100\\); correct it.$", text, numeric=("x",)
+    )
     assert read(tmp_path, text, categorical=("x",))["x"][30] == cell
     refused(tmp_path, "'1e-400' in row 2, which is too small", column([1, "1e-400"]))
-    assert read(tmp_path, column(["0e-400", "0.000", "1.7e308"]))["x"].to_list() == [0, 0, 1.7e308]
+    refused(tmp_path, "'-1e-101' in row 2, which is too small to compute with .at least 1e-100.;", column([1, "-1e-101"]))
+    assert read(tmp_path, column(["0e-400", "-0.000", "1e100", "-1e-100"]))["x"].to_list() == [0, 0, 1e100, -1e-100]
 
 
 @pytest.mark.parametrize("cell", ["inf", "N/A", "12%", '"1,234"', "unknown"])
@@ -95,6 +102,7 @@ def test_a_category_of_many_levels_is_noted(tmp_path, form):
     assert len(notes) == 1 and "Column x is read as a category, with 60 levels in 60 cells, such as" in notes[0]
     read(tmp_path, column(cells), categorical=("x",), tell=notes.append)
     read(tmp_path, column([form.format(i % 20) for i in range(60)]), tell=notes.append)
+    read(tmp_path, column([form.format(i % 50) for i in range(200)]), tell=notes.append)  # like countries in a census
     assert len(notes) == 1
 
 

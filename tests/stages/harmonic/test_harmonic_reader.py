@@ -109,6 +109,8 @@ def test_labels_of_a_published_test_split(tmp_path):
 def test_what_is_no_readable_text_is_one_sentence(tmp_path):
     with pytest.raises(CatalogError, match="has no files; name at least one under `files`"):
         read_table([], "csv", None, "y", None)
+    with pytest.raises(CatalogError, match="a.csv is named twice under `files`, where a second file is the test split"):
+        read_table([tmp_path / "a.csv", tmp_path / "a.csv"], "csv", None, "y", None)
     with pytest.raises(CatalogError, match="is a folder; name the files in it"):
         read_table([tmp_path], "csv", None, "y", None)
     (tmp_path / "file").write_text("x,y\n1,a\n")
@@ -143,7 +145,9 @@ def test_more_columns_than_a_prompt_has_room_for(tmp_path):
 def test_a_number_of_the_target_that_no_float_holds(tmp_path):
     for cell in ("1e400", "9" * 5000):
         rows = read(tmp_path, f"x,y\na,1\nb,2\nc,{cell}\n")
-        with pytest.raises(CatalogError, match="Column y has .* in row 3, which is too large for a number of 64 bits; correct it.$"):
+        with pytest.raises(
+            CatalogError, match="Column y has .* in row 3, which is too large to compute with \\(at most 1e\\+100\\); correct it.$"
+        ):
             typed(rows, "y", "regression")
     rows = read(tmp_path, "a,1\nb,2\n", "c,1e400\n", names=("x", "y"))
     with pytest.raises(CatalogError, match="in row 1 of file 2, which is too large"):
