@@ -8,7 +8,7 @@ The parameters or an ARFF file may declare it; otherwise its cells decide, and o
 * Anything else is refused until it is corrected or declared: numbers with `N/A` among them, `$1.5`, `12%` or `1,234`, which would be a
   category of thousands of levels, and whole numbers with a single `007`.
 
-A number whose square no float holds (`1e400`, `1e-200`) is refused wherever it would be read as one.
+A number beyond 1e100, or nearer to zero than 1e-100, is refused wherever it would be read as one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ AMOUNT = re.compile(  # a currency already replaced by ¤
     rf"\s*\(?[-+−–<>=~≤≥±¤ ]*(?:[A-Z]{{3}}\s?)?[-+]?(?:{_GROUPED})?(?:[.,]\d+)?(?:[eE][-+]?\d+)?\s*[%‰°¤+]?\s*[^\W\d_]{{0,7}}\.?\)?\s*"
 )
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+")  # 1.234: with a point, or twelve hundred and thirty-four
-LARGEST = 1e100  # numbers beyond it, or nearer to zero than its inverse, are refused: their squares leave the range of a float
+LARGEST = 1e100  # beyond it, and nearer to zero than its inverse, squares and their sums soon leave the range of a float
 LEVELS = 20  # more levels than this are a suspicious category, and fewer if they are half of the cells
 REMEDY = "name the column under `categorical` if it is a category"
 
@@ -47,7 +47,7 @@ def to_float(cell: str, name: str, at: str, remedy: str = "correct it") -> float
     """The number that a cell of the column ``name`` holds; ``at``, where it stands, and ``remedy`` are for the message.
 
     Raises:
-        CatalogError: one whose square a float cannot hold, since distances and deviations square it.
+        CatalogError: one beyond `LARGEST` or nearer to zero than its inverse; distances and deviations square it.
     """
     number = float(cell)
     zero = not re.search("[^0]", re.sub(r"[-+.\s]", "", re.split("[eE]", cell)[0]))  # as it is written: 1e-400 is none
