@@ -14,12 +14,13 @@ from catalog.training.losses import Batch, tensors_of
 from catalog.training.packing import IGNORE, Example, pack
 
 
-def join(beginning: Sequence[int], endings: Sequence[Example]) -> dict[str, list[int]]:
+def join(beginning: Sequence[int], endings: Sequence[Example]) -> dict[str, list]:
     """One example of a beginning and the texts that go on from it, for `branch_collate`.
 
     Args:
         beginning: token ids that all texts begin with, without labels; at least one.
-        endings: what follows, each with `input_ids` and `labels` (-100 where there is no loss).
+        endings: what follows, each with `input_ids` and `labels` (-100 where there is no loss), and any further numbers per token, under
+            the same keys in all; at the beginning they are 0.
 
     Returns:
         Lists over all tokens: `input_ids`, `labels`, `place` (position in its own text), `before` (index of the token that comes before
@@ -31,7 +32,8 @@ def join(beginning: Sequence[int], endings: Sequence[Example]) -> dict[str, list
     if not len(beginning) or not endings or not all(len(text["input_ids"]) for text in endings):
         raise CatalogError("Texts that share a row need a beginning of at least one token, and endings of at least one each.")
     start = len(beginning)
-    row = {
+    row: dict[str, list] = {
+        **{key: [0] * start for key in endings[0]},
         "input_ids": list(beginning),
         "labels": [IGNORE] * start,
         "place": list(range(start)),
@@ -40,8 +42,8 @@ def join(beginning: Sequence[int], endings: Sequence[Example]) -> dict[str, list
     }
     for number, text in enumerate(endings, 1):
         first, length = len(row["input_ids"]), len(text["input_ids"])
-        row["input_ids"] += list(text["input_ids"])
-        row["labels"] += list(text["labels"])
+        for key in endings[0]:
+            row[key] += list(text[key])
         row["place"] += range(start, start + length)
         row["before"] += [start - 1, *range(first, first + length - 1)]
         row["ending"] += [number] * length

@@ -32,6 +32,13 @@ def test_a_row_by_hand():
     }
 
 
+def test_further_numbers_of_a_token_go_along():
+    row = join([5, 6], [{**ending([7, 8], 1), "weight": [0.0, 0.5]}, {**ending([9], 1), "weight": [2.0]}])
+    assert row["weight"] == [0, 0, 0.0, 0.5, 2.0]
+    batch = branch_collate([row])
+    assert batch["weight"][batch["labels"] != -100].tolist() == [0.5, 2.0]
+
+
 def test_the_mask_by_hand():
     batch = branch_collate([join([5, 6], [ending([7, 8], 1), ending([9], 1)]), join([5], [ending([6], 1)])])
     seen = [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1]]
