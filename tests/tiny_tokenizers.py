@@ -7,7 +7,7 @@ Each takes its tokens in the order of their ids; what `merges` make has the ids 
 from collections.abc import Sequence
 from typing import Any
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 Merges = Sequence[tuple[str, str]]
@@ -15,10 +15,18 @@ SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # a space in the tokens of SentencePiece; 
 QWEN_WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
-def sentencepiece(tokens: Sequence[str], merges: Merges = (), *, around: str = "", **options: Any) -> PreTrainedTokenizerFast:
-    """As Llama's: SentencePiece with a space before every text. For a line break `tokens` need <0x0A>."""
+def sentencepiece(
+    tokens: Sequence[str], merges: Merges = (), *, twice: bool = False, around: str = "", **options: Any
+) -> PreTrainedTokenizerFast:
+    """As Llama's: SentencePiece with a space before every text. For a line break `tokens` need <0x0A>.
+
+    twice: a text that begins with a space gets another one, as in the files of Llama 2.
+    """
     backend = Tokenizer(models.BPE(_vocabulary(tokens, merges), list(merges), byte_fallback=True))
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
+    if twice:
+        backend.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
+    else:
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
     return _finished(backend, around, options)
 
 

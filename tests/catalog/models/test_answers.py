@@ -44,6 +44,9 @@ def test_texts_inside_another_one_have_no_space_of_the_tokenizers_own(llama, qwe
     texts = ["man", " man", "-25", " -", "\nis", "\n\n 7", "", "=- is"]
     assert inner_ids(qwen, texts) == qwen(texts)["input_ids"]  # bytes: a text is the same everywhere
     assert inner_ids(llama, []) == []
+    older = sentencepiece(["<s>", "<0x0A>", SPACE, *"man"], [("m", "a"), ("ma", "n"), (SPACE, "man")], twice=True)
+    assert names(older, older(" man")["input_ids"]) == [SPACE, f"{SPACE}man"]
+    assert [names(older, ids) for ids in inner_ids(older, ["man", " man"])] == [["man"], [f"{SPACE}man"]]
 
 
 def test_a_word_takes_its_space(llama, qwen):
