@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from catalog.base.deps import require_dep
+from catalog.base.deps import how_to_get, require_dep
 from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_json, write_parquet, write_text
-from catalog.base.params import ROOT, load_shared, profile_params
+from catalog.base.params import ROOT, profile_params
 from stages.harmonic.cells import some
 from stages.harmonic.distances import keep, neighbours
 from stages.harmonic.reader import read_table, say, typed
@@ -37,7 +37,7 @@ def load(name: str, table: Table, root: Path, tell: Callable[[str], None] = say)
     for file in table.files:
         require_dep(folder / file, root, own=None if table.asset else SYSTEM)
     if table.asset and not folder.is_dir():
-        raise CatalogError(f"Table {name} needs the asset {table.asset}: {_how_to_get(table.asset, root)}.")
+        raise CatalogError(f"Table {name} needs the asset {table.asset}: {how_to_get(table.asset, root)}.")
     if table.asset and (absent := [file for file in table.files if not (folder / file).is_file()]):
         there = some(sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()))
         raise CatalogError(f"Table {name}: the asset {table.asset} has no file {absent[0]!r}; its files are {there}.")
@@ -47,16 +47,6 @@ def load(name: str, table: Table, root: Path, tell: Callable[[str], None] = say)
         return typed(rows, table.target, table.task)
     except CatalogError as error:
         raise CatalogError(f"Table {name}: {error}") from None
-
-
-def _how_to_get(asset: str, root: Path) -> str:
-    """What to do for an asset that is not there."""
-    shared = load_shared(root)
-    if asset in (shared.get("assets") or {}):
-        return f"it is declared but not fetched yet; run `dvc repro fetch@{asset}`"
-    if asset in (shared.get("optional_assets") or {}):
-        return f"move it from optional_assets to assets in params.yaml, then run `dvc repro fetch@{asset}`"
-    return f"declare it under assets in params.yaml, then run `dvc repro fetch@{asset}`"
 
 
 def targets(train: pl.DataFrame, schema: Schema, table: Table, p: Data) -> pl.DataFrame:
