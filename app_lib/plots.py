@@ -1,7 +1,6 @@
 """Pictures that the stages wrote under `reports/<system>/<profile>/plots`: Vega-Lite JSON and PNG."""
 
 import base64
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import streamlit as st
 
 from app_lib import data, ui
 from catalog.base.errors import CatalogError
+from catalog.base.io import parse_json
 
 # Vega draws texts, rules and the symbols of a legend in black where a specification gives no colour; this grey reads on both pages.
 NEUTRAL = "#868e96"
@@ -41,8 +41,8 @@ def read_vega(path: Path) -> dict[str, Any]:
         CatalogError: not a JSON object, or one that makes the browser fetch its data from elsewhere.
     """
     try:
-        spec = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        spec = parse_json(path.read_text(encoding="utf-8"))
+    except (CatalogError, UnicodeDecodeError):
         raise CatalogError(f"The picture {path.name} is not JSON: write it again with `dvc repro` of its system.") from None
     if not isinstance(spec, dict) or _has_url(spec):
         raise CatalogError(f"The picture {path.name} must be one Vega-Lite object that holds its own data.")

@@ -41,7 +41,7 @@ import torch
 import transformers
 
 from benchmarks.timing import clock, fastest, ratio, spread
-from catalog.models.devices import pick_dtype
+from catalog.models.devices import cpus, pick_dtype
 from catalog.models.lm import load_lm
 from catalog.training.adapters import lora, upper_layers
 from catalog.training.packing import grouped, order
@@ -102,7 +102,7 @@ class Bench:
 
     def load(self, dtype: str = "float32", attention: str = "sdpa") -> Any:
         model, _ = load_lm(self.name, dtype=dtype, device="cpu", attention=attention)
-        torch.set_num_threads(self.threads)  # `load_lm` takes all cores
+        torch.set_num_threads(self.threads)  # `load_lm` takes every CPU it may use
         return model
 
 
@@ -279,7 +279,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="timed steps of a run")
     parser.add_argument("--pairs", type=int, default=8, help="pairs of a batch")
     parser.add_argument("--repeats", type=int, default=3, help="rounds")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=cpus())
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--weights", default="float32", choices=("float32", "bfloat16"), help="type of the weights here")
     parser.add_argument("--collate", choices=[*map(str, range(len(COLLATES)))], help="number of the form of a batch; tried out by default")

@@ -16,6 +16,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from catalog.database import db  # noqa: E402
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny models spend their time waiting for a second thread, above all on a busy machine; what loads a model is kept from taking one."""
+    import torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        yield
+        torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def _demo_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo project with its database, built once; tests get copies."""

@@ -31,6 +31,9 @@ class Letters:
     def __call__(self, texts, add_special_tokens=False):
         return {"input_ids": [[ord(letter) - self.shift for letter in text] for text in texts]}
 
+    def convert_ids_to_tokens(self, token):
+        return chr(token + self.shift)
+
     def get_vocab(self):
         return {chr(number): number - self.shift for number in range(97, 123)}
 

@@ -1,6 +1,7 @@
 """A word tokenizer and tiny random models for tests that go from text to text."""
 
 import torch
+from tiny_tokenizers import byte_level
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
@@ -33,11 +34,8 @@ def words_tokenizer(kind="decoder"):
 
 def char_tokenizer() -> PreTrainedTokenizerFast:
     """One token a character: <s> 0, </s> 1, then a-z, space, newline, digits."""
-    vocab = {token: i for i, token in enumerate(["<s>", "</s>", *"abcdefghijklmnopqrstuvwxyzĠĊ0123456789"])}
-    tokenizer = Tokenizer(models.BPE(vocab, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", chat_template=CHAT)
+    tokens = ["<s>", "</s>", *"abcdefghijklmnopqrstuvwxyzĠĊ0123456789"]
+    return byte_level(tokens, bos_token="<s>", eos_token="</s>", chat_template=CHAT)
 
 
 def decoder(layers=2, seed=0):

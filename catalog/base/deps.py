@@ -7,11 +7,9 @@ the stage's deps. DVC would then call the stage up to date when that file change
 import os
 from pathlib import Path, PurePosixPath
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from catalog.base.errors import CatalogError
 from catalog.base.params import FILE, ROOT, load_shared
+from catalog.base.yaml_text import parse_yaml
 
 OWN = "data/own"  # data/own/<system>/ is a dep of the stages that read files of the user's own
 
@@ -54,8 +52,8 @@ def how_to_get(asset: str, root: Path = ROOT) -> str:
 def _deps(stage: str, root: Path) -> set[str] | None:
     """The deps of a stage of `dvc.yaml`, `${profile}` filled in; None for a stage of another project."""
     try:
-        stages = YAML(typ="safe").load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    except (OSError, YAMLError, KeyError, TypeError):
+        stages = parse_yaml((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    except (OSError, CatalogError, UnicodeDecodeError, KeyError, TypeError):
         return None
     if stage not in stages:
         return None

@@ -75,7 +75,7 @@ def _whole(path: str, root: Path) -> str:
     if cut is None:
         return path
     for found in re.finditer(f"/(?:{'|'.join(MADE)})/", cut[1]):
-        if str(root).endswith(cut[1][: found.start()]):
+        if found.start() and str(root).endswith(cut[1][: found.start()]):
             return f"{root}{cut[1][found.start() :]}"
     return cut[1]
 

@@ -13,10 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from catalog.base.errors import CatalogError
+from catalog.base.yaml_text import parse_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = "params.yaml"
@@ -69,9 +67,8 @@ def system_file(system: str) -> str:
 def _read(root: Path, name: str) -> dict[str, Any]:
     """One file of parameters; `name` is its path from the root."""
     try:
-        with (root / name).open(encoding="utf-8") as file:
-            params = YAML(typ="safe").load(file)
-    except (YAMLError, UnicodeDecodeError) as error:
+        params = parse_yaml((root / name).read_text(encoding="utf-8"))
+    except (CatalogError, UnicodeDecodeError) as error:
         raise CatalogError(f"{name} cannot be read, correct it: {' '.join(str(error).split())}") from None
     if not isinstance(params, dict):
         raise CatalogError(f"{name} must be a mapping of keys to values.")

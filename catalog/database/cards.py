@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from catalog.base import params
 from catalog.base.errors import CatalogError
+from catalog.base.yaml_text import parse_yaml
 from catalog.database import ledger
 from catalog.report.metrics import metrics
 from catalog.report.names import NAME
@@ -85,9 +83,9 @@ def parse_card(text: str, where: str) -> tuple[dict[str, Any], str]:
             said = "it ends the front matter with `...`; write `---`"
         raise CatalogError(f"{where} must begin with YAML front matter between two lines of three dashes; {said}.")
     try:
-        front = YAML(typ="safe").load(match[1] or "")
-    except YAMLError as error:
-        raise CatalogError(f"{where}: the front matter is not YAML: {' '.join(str(error).split())}") from None
+        front = parse_yaml(match[1] or "")
+    except CatalogError as error:
+        raise CatalogError(f"{where}: the front matter is not YAML: {error}") from None
     if not isinstance(front, dict):
         raise CatalogError(f"{where}: the front matter must be a mapping of keys to values.")
     return front, match[2].strip() + "\n"

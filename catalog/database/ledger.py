@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from catalog.base import params
 from catalog.base.errors import CatalogError
+from catalog.base.yaml_text import parse_yaml
 from catalog.report.metrics import metrics
 from catalog.report.names import NAME
 
@@ -42,10 +40,10 @@ def read(system: str, root: Path | None = None) -> dict[str, Any]:
     root = Path(root or params.ROOT)
     where = f"stages/{system}/{FILE}"
     try:
-        content = YAML(typ="safe").load((root / where).read_text(encoding="utf-8-sig"))
+        content = parse_yaml((root / where).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise CatalogError(f"{where} does not exist; write what the paper claims and how it is tested.") from None
-    except (OSError, YAMLError, UnicodeDecodeError) as error:
+    except (OSError, CatalogError, UnicodeDecodeError) as error:
         raise CatalogError(f"{where} cannot be read, correct it: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise CatalogError(f"{where} must be a mapping with the keys reported and claims.")

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from catalog.base import params
 from catalog.base.errors import CatalogError
+from catalog.base.yaml_text import parse_yaml
 
 _PLACEHOLDER = re.compile(r"\$\{\s*([^}]+?)\s*\}")
 _OUTPUTS = ("outs", "metrics", "plots")
@@ -38,8 +37,8 @@ def stages(root: Path | None = None) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        content = YAML(typ="safe").load(path.read_text(encoding="utf-8")) or {}
-    except (YAMLError, UnicodeDecodeError) as error:
+        content = parse_yaml(path.read_text(encoding="utf-8")) or {}
+    except (CatalogError, UnicodeDecodeError) as error:
         raise CatalogError(f"dvc.yaml cannot be read, correct it: {' '.join(str(error).split())}") from None
     blocks = (content.get("stages") or {}) if isinstance(content, Mapping) else None
     if not isinstance(blocks, Mapping):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from catalog.base.errors import CatalogError
+from catalog.models.windows import narrowest
 
 
 @dataclass(frozen=True)
@@ -157,12 +158,7 @@ def _anatomy(model: nn.Module) -> View:
 
 def _longest(config) -> int | None:
     """Tokens up to which attention reaches back to the first one and rotations do not depend on the length of the prompt."""
-    limits = []
-    kinds = set(getattr(config, "layer_types", None) or [])
-    if kinds - {"full_attention", "sliding_attention"}:
-        raise CatalogError(f"Attribution does not know {sorted(kinds)[0]} layers; use a model with full attention.")
-    if "sliding_attention" in kinds or not kinds:
-        limits.append(getattr(config, "sliding_window", None))
+    limits = [narrowest(config)]
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type") in ("dynamic", "longrope"):  # stretched by the longest prompt of a forest, not by each one's own length
         limits.append(rope.get("original_max_position_embeddings") or config.max_position_embeddings)

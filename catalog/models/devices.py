@@ -1,6 +1,7 @@
 """The device to compute on: which, in what floating-point type, how much at once, and how much memory was used.
 
 All that differs between a CPU and a GPU is decided here, so that the lines that only a GPU reaches are few and can be tested without one.
+What loads a model asks `set_up` where it goes and in what type, and puts it there with `place`.
 """
 
 import os
@@ -12,10 +13,48 @@ from typing import Any
 import torch
 
 from catalog.base.errors import CatalogError
+from catalog.base.params import ROOT, load_shared
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CPU_BF16 = {"amx_bf16", "avx512_bf16"}  # without these, a bfloat16 product on a CPU is many times slower than float32
 GPU_TOKENS = 16_384  # of a forward pass: they keep a GPU busy without filling its memory
+
+
+def set_up(
+    dtype: str | torch.dtype | None = None, device: str | torch.device | None = None, root: Path = ROOT
+) -> tuple[torch.device, torch.dtype]:
+    """The device and the floating-point type to load a model with: those given, else `device` and `dtype` of params.yaml.
+
+    Also lets torch use every CPU of this process (`use_cpus`).
+    """
+    defaults = load_shared(root) if dtype is None or device is None else {}
+    chosen = pick_device(str(device if device is not None else defaults.get("device", "auto")))
+    kind = pick_dtype(dtype if dtype is not None else defaults.get("dtype", "auto"), chosen)
+    use_cpus()
+    return chosen, kind
+
+
+def place(model: Any, device: torch.device) -> None:
+    """Move a loaded model to `device`. Under FSDP each process must keep the weights where they are until they are sharded."""
+    if not under_fsdp():
+        model.to(device)
+
+
+def cpus() -> int:
+    """How many CPUs this process may use: fewer than the machine has inside a container that is given some of them, or under `taskset`.
+
+    A limit on CPU time (`docker run --cpus`) is none on the CPUs themselves; there, set OMP_NUM_THREADS.
+    """
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def use_cpus() -> None:
+    """Let torch compute in as many threads as there are CPUs for this process, unless OMP_NUM_THREADS says how many."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(cpus())
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -73,9 +112,14 @@ def require_gpu() -> None:
 
 def training_device(model: Any) -> torch.device:
     """The device on which `model` is trained. Under FSDP its weights may still be on the CPU, and are moved when they are sharded."""
-    if model.device.type == "cpu" and "ACCELERATE_USE_FSDP" in os.environ and torch.cuda.is_available():
+    if model.device.type == "cpu" and under_fsdp() and torch.cuda.is_available():
         return pick_device("cuda")
     return model.device
+
+
+def under_fsdp() -> bool:
+    """Whether `accelerate launch` started this process to train with FSDP."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("1", "true")
 
 
 def device_name(device: torch.device | str) -> str:

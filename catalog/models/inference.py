@@ -16,8 +16,10 @@ from torch import Tensor
 
 from catalog.base.errors import CatalogError
 from catalog.base.progress import progress
+from catalog.models.answers import inner_ids
 from catalog.models.devices import tokens_at_once
 from catalog.models.logits import normalised
+from catalog.models.windows import FULL, layer_kinds
 
 
 class LogLikelihood(NamedTuple):
@@ -90,7 +92,8 @@ def log_likelihood(
     run through the model once: its continuations follow it in one row, under a mask that hides them from each other.
 
     Args:
-        pairs: (context, continuation), each text or token ids; an empty context becomes the begin (or end) token.
+        pairs: (context, continuation), each text or token ids; an empty context becomes the begin (or end) token, and the continuation
+            is then tokenised as a text of its own.
         max_tokens: of one forward pass, padding included; 1,024 on a CPU and 16,384 on a GPU by default.
         desc: shows progress under this name.
 
@@ -259,16 +262,16 @@ class _Row(NamedTuple):
 def _shared_rows(model: Any, tokenizer: Any, pairs: Sequence[tuple], max_tokens: int) -> list[_Row]:
     """Put continuations of the same context into one row while it has at most `max_tokens`."""
     config = model.config.get_text_config()
-    kinds = getattr(config, "layer_types", None)
     # A sliding window counts places in the row, which are not positions when a context is shared.
-    shareable = set(kinds) == {"full_attention"} if kinds else not getattr(config, "sliding_window", None)
+    shareable = set(layer_kinds(config)) == {FULL}
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     rows: list[_Row] = []
     longest = getattr(config, "n_positions", None)  # of models that learn a vector for each position
     open_row: dict[tuple[int, ...], _Row] = {}
     for pair, (context, continuation) in enumerate(pairs):
         prefix = _ids(tokenizer, context) or [start]
-        tokens = _inner_ids(tokenizer, continuation)
+        inner = isinstance(continuation, str) and len(context) > 0  # with nothing before it, a text begins as any text does
+        tokens = inner_ids(tokenizer, [continuation])[0] if inner else _ids(tokenizer, continuation, special=False)
         if not tokens:
             raise CatalogError(f"Continuation {pair} is empty; give it at least one token to be scored.")
         if longest is not None and len(prefix) + len(tokens) > longest:
@@ -315,17 +318,6 @@ def _shared_inputs(model: Any, rows: list[_Row]) -> dict[str, Tensor]:
 def _ids(tokenizer: Any, text: str | Sequence[int], special: bool = True) -> list[int]:
     """Token ids of a text, or the ids given. `special`: with the tokens the tokenizer puts around a text."""
     return tokenizer(text, add_special_tokens=special)["input_ids"] if isinstance(text, str) else list(text)
-
-
-def _inner_ids(tokenizer: Any, text: str | Sequence[int]) -> list[int]:
-    """Token ids of a text as it stands after another one. Tokenizers such as Llama's put a space before every text, which here would be a
-    token too many or a space that is not there."""
-    ids = _ids(tokenizer, text, special=False)
-    if not isinstance(text, str) or not ids or not str(tokenizer.convert_ids_to_tokens(ids[0])).startswith("\N{LOWER ONE EIGHTH BLOCK}"):
-        return ids
-    before = _ids(tokenizer, "\n", special=False)
-    both = _ids(tokenizer, f"\n{text}", special=False)
-    return both[len(before) :] if both[: len(before)] == before else ids
 
 
 def _pad_right(rows: Sequence[Sequence[int]]) -> Tensor:

@@ -3,7 +3,6 @@
 `catalog.models.inference` runs the model in batches; its functions are given here too, so that a stage imports one module.
 """
 
-import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +15,8 @@ from safetensors import SafetensorError
 from torch import inference_mode
 
 from catalog.base.errors import CatalogError, keep_freed_memory
-from catalog.base.params import ROOT, load_shared
-from catalog.models.devices import pick_device, pick_dtype, require_gpu
+from catalog.base.params import ROOT
+from catalog.models.devices import place, require_gpu, set_up
 from catalog.models.inference import LogLikelihood, batches_by_length, chat_ids, generate, last_logits, log_likelihood
 from catalog.models.weights import require_hub, resolve
 
@@ -83,11 +82,7 @@ def load_lm(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     source = Path(name) if Path(name).is_dir() else resolve(str(name), root)
-    defaults = load_shared(root) if dtype is None or device is None else {}
-    device = pick_device(str(device if device is not None else defaults.get("device", "auto")))
-    dtype = pick_dtype(dtype if dtype is not None else defaults.get("dtype", "auto"), device)
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(os.cpu_count() or 1)
+    device, dtype = set_up(dtype, device, root)
     if device.type == "cpu":
         keep_freed_memory()
     if isinstance(source, Path):
@@ -113,9 +108,7 @@ def load_lm(
             raise CatalogError(f"The tokenizer of {name} has no padding and no end token; give it one.")
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
-    # Under FSDP each process must keep the weights where they are until they are sharded.
-    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() not in ("1", "true"):
-        model.to(device)
+    place(model, device)
     return model.eval(), tokenizer
 
 

@@ -101,12 +101,12 @@ def _count_parameters(path: Path) -> int:
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(min(length, size)))
+            header = io.parse_json(file.read(min(length, size)).decode("utf-8"))
         tensors = [entry for name, entry in header.items() if name != "__metadata__"]
         if 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0) != size:
             raise ValueError("the file ends before or after its last tensor")
         return sum(math.prod(entry["shape"]) for entry in tensors)
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError):
+    except (CatalogError, struct.error, ValueError, KeyError, TypeError, AttributeError):
         raise CatalogError(f"{path} is not a whole safetensors file; run the stage that makes it again.") from None
 
 

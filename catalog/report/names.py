@@ -4,11 +4,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from catalog.base import params
 from catalog.base.errors import CatalogError
+from catalog.base.yaml_text import parse_yaml
 
 NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
@@ -24,8 +22,8 @@ def folder(system: str, profile: str, root: Path | None = None) -> Path:
 def entries(path: Path, where: str) -> dict[Any, Any]:
     """The entries of a YAML file that maps names to what they declare; `where` is the file's name in messages."""
     try:
-        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date or number that is none
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except (CatalogError, UnicodeDecodeError) as error:
         raise CatalogError(f"{where} cannot be read, correct it: {' '.join(str(error).split())}") from None
     if content is None:
         return {}

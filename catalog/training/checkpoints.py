@@ -110,8 +110,9 @@ def finish(stage: str, profile: str, root: Path = ROOT) -> None:
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Record that `checkpoint` is whole: the names and sizes of its files."""
-    files = {path.name: path.stat().st_size for path in checkpoint.iterdir() if path.is_file() and path.name != LIST}
+    """Record that `checkpoint` is whole: names and sizes of its files, also in folders, where FSDP puts the part of each process."""
+    inside = {path.relative_to(checkpoint).as_posix(): path for path in checkpoint.rglob("*") if path.is_file()}
+    files = {name: path.stat().st_size for name, path in inside.items() if name != LIST}
     write_json(files, checkpoint / LIST)
 
 

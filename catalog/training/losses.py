@@ -13,6 +13,7 @@ from torch import Tensor
 
 from catalog.base.errors import CatalogError
 from catalog.models.logits import parts
+from catalog.models.windows import narrowest
 from catalog.training.packing import IGNORE
 
 Batch = dict[str, Tensor]
@@ -62,7 +63,7 @@ def _asked(model: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         before[rows[labelled], batch["before"][labelled]] = True  # what two tokens follow is asked once
         which = (before.flatten().cumsum(0) - 1).view_as(before)[rows[labelled], batch["before"][labelled]]
         what["attention_mask"] = _mask(model, batch["attention_mask"])
-        window = getattr(_unwrapped(model).config, "sliding_window", None)
+        window = narrowest(_unwrapped(model).config)
         if window and labelled.shape[1] > window:  # a mask of one's own takes the place of the model's, window and all
             raise CatalogError(
                 f"A row of {labelled.shape[1]} tokens in which two texts share a prompt is longer than this model's attention window "

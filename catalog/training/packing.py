@@ -6,12 +6,13 @@ Position ids start again at 0 with each example; from them transformers makes a 
 no example sees another: loss and gradient are those of the same batch unpacked, without its padding.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from catalog.base.errors import CatalogError
+from catalog.models.answers import inner_ids
 
 IGNORE = -100
 
@@ -27,24 +28,27 @@ def encode(
 ) -> list[dict[str, list[int]]]:
     """Tokenise (prompt, answer) pairs; only the answer's tokens have labels.
 
-    Prompt and answer are tokenised apart, as in `catalog.models.lm.log_likelihood`: training and scoring see the same tokens.
+    Prompt and answer are tokenised apart, the answer as it stands behind another text, as in `catalog.models.lm.log_likelihood`: training
+    and scoring see the same tokens.
 
     Args:
         pairs: texts, or token ids (a prompt from `catalog.models.lm.chat_ids`). With an empty prompt all tokens but the first
-            are learnt.
+            are learnt, and the answer is tokenised as a text of its own.
         end: put the end-of-text token behind the answer and learn it too.
         max_length: cut examples after so many tokens; 0 does not cut.
 
     Raises:
         CatalogError: an example without a single token to learn.
     """
-    texts = [part for pair in pairs for part in pair if isinstance(part, str)]
-    plain = iter(tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else [])
+    plain, inner = lambda texts: tokenizer(texts, add_special_tokens=False)["input_ids"], lambda texts: inner_ids(tokenizer, texts)
+    prompts = _each(plain, [prompt for prompt, _ in pairs])
+    first = iter(_each(plain, [answer for prompt, answer in pairs if not len(prompt)]))
+    behind = iter(_each(inner, [answer for prompt, answer in pairs if len(prompt)]))
     bos = tokenizer("")["input_ids"][:1]  # what the tokenizer itself puts before a text, if anything
     examples = []
-    for number, (prompt, answer) in enumerate(pairs):
-        prompt_ids = [*bos, *next(plain)] if isinstance(prompt, str) else list(prompt)
-        answer_ids = [*(next(plain) if isinstance(answer, str) else answer), *([tokenizer.eos_token_id] if end else [])]
+    for number, (prompt, _) in enumerate(pairs):
+        prompt_ids = [*(bos if isinstance(prompt, str) else []), *prompts[number]]
+        answer_ids = [*next(behind if len(prompt) else first), *([tokenizer.eos_token_id] if end else [])]
         ids = [*prompt_ids, *answer_ids]
         labels = [*[IGNORE] * len(prompt_ids), *answer_ids]
         labels[:1] = [IGNORE]  # nothing stands before the first token to predict it from
@@ -129,6 +133,13 @@ def grouped(indices: np.ndarray, lengths: Sequence[int], batch: int, seed: int, 
         whole = len(part) // batch
         out += [part[: whole * batch].reshape(whole, batch)[rng.permutation(whole)].ravel(), part[whole * batch :]]
     return np.concatenate(out) if out else indices
+
+
+def _each(tokenise: Callable[[list[str]], list[list[int]]], parts: Sequence[str | Sequence[int]]) -> list[list[int]]:
+    """Token ids of each part: of the texts among them, all at once, those that `tokenise` gives; of ids themselves."""
+    texts = [part for part in parts if isinstance(part, str)]
+    found = iter(tokenise(texts) if texts else [])
+    return [next(found) if isinstance(part, str) else list(part) for part in parts]
 
 
 def _dtype(examples: Sequence[Example], key: str) -> type:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from catalog.base.errors import CatalogError
+from catalog.models.answers import inner_ids
 from catalog.training.losses import Batch, tensors_of
 from catalog.training.packing import IGNORE, pack
 
@@ -44,7 +45,7 @@ def encode_pairs(
     Returns:
         One pair for each row, None where it is left out; and the reasons, None where it is not.
     """
-    texts = tokenizer([text for _, *both in rows for text in both], add_special_tokens=False)["input_ids"] if rows else []
+    texts = inner_ids(tokenizer, [text for _, *both in rows for text in both])
     pairs: list[dict[str, Any] | None] = []
     reasons: list[str | None] = []
     for i, (prompt, *_) in enumerate(rows):

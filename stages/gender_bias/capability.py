@@ -11,7 +11,6 @@ its lines. They are scored by the options' texts, so a question whose options ca
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections import Counter
@@ -20,6 +19,7 @@ from pathlib import Path
 import polars as pl
 
 from catalog.base.errors import CatalogError
+from catalog.base.io import parse_json
 from stages.gender_bias.settings import Data
 
 SETS = {"MMLU": "MMLU/test.jsonl", "CommonsenseQA": "CommonsenseQA/validation.jsonl", "PIQA": "PIQA/validation.jsonl"}
@@ -76,8 +76,8 @@ def read_lines(path: Path, keys: tuple[str, ...]) -> list[dict[str, str]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except ValueError:
+            row = parse_json(line)
+        except CatalogError:
             row = None
         if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in keys):
             raise CatalogError(f"{path}, line {number} is no JSON object with the texts {', '.join(keys)}; correct or remove it.")

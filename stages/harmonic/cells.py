@@ -22,6 +22,9 @@ class Cell:
     quoted: bool
 
 
+Rows = list[list[Cell]]
+
+
 @dataclass(frozen=True)
 class Dialect:
     """How a file is written."""
@@ -90,3 +93,24 @@ def _unescaped(body: str, dialect: Dialect, quote: str) -> str:
     if not dialect.backslash:
         return body
     return re.sub(r"\\(.)", lambda found: {"n": "\n", "t": "\t"}.get(found.group(1), found.group(1)), body, flags=re.DOTALL)
+
+
+def checked(rows: Rows, width: int, where: str) -> Rows:
+    """The rows, if each has a cell for every column."""
+    for number, row in enumerate(rows, 1):
+        if len(row) != width:
+            raise CatalogError(f"Row {number} of {where} has {len(row)} cells and the table {width} columns; correct the row.")
+    return rows
+
+
+# --- in messages ------------------------------------------------------------------------------------------------------------------------
+
+
+def shown(text: str, most: int = 40) -> str:
+    """A cell in a message, a long one cut."""
+    return repr(text) if len(text) <= most else f"{text[:most]!r}… ({len(text)} characters)"
+
+
+def some(names: list[str], most: int = 20) -> str:
+    """Names in a message, the first of many."""
+    return ", ".join(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"

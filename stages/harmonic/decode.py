@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from catalog.base.errors import CatalogError
+from catalog.models.windows import windows
 from stages.harmonic.grammar import Value
 from stages.harmonic.serialise import Pieces
 
@@ -172,15 +173,24 @@ def _draw(logits: Tensor, allowed: list[list[int]], rows: list[_Row], temperatur
     return np.minimum((weights <= u[:, None] * weights[:, -1:]).sum(1), count - 1).tolist()
 
 
-def packed_attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, slots=None, **_):
+def packed_attention(
+    module, query, key, value, attention_mask, scaling=None, dropout=0.0, slots=None, masks=None, softcap=None, s_aux=None, **_
+):
     """Attention of transformers' interface for a pack: tokens of several rows one behind the other, each of which sees its own row.
 
     Query heads of a group share their key-value head as it lies in memory; the library's own attention copies the cache for every head of a
     group at every step, which takes longer than the step itself.
 
     query (1, H, N, d_h); key, value (B, G, L, d_h); attention_mask (B, 1, H / G T, L), additive, the same for each head of a group;
-    slots (N,): place of each token in (B, T).
+    slots (N,): place of each token in (B, T); masks: where layers have windows, a mask for each layer instead of `attention_mask`.
+
+    Raises:
+        CatalogError: the model caps its scores, or has scores of no token.
     """
+    if softcap is not None or s_aux is not None:
+        raise CatalogError("This model's attention has a cap or sinks, which sampling under a grammar does not know; use decoding: free.")
+    if masks is not None:
+        attention_mask = masks[module.layer_idx]
     heads, _, width = query.shape[1:]
     rows, groups = key.shape[:2]
     steps = attention_mask.shape[2] * groups // heads
@@ -224,6 +234,7 @@ class _Cache:
         self.at: Tensor  # (N,) row and place of each token
         config = model.config.get_text_config()
         self.share = config.num_attention_heads // config.num_key_value_heads
+        self.windows = windows(config)
         self.past = Cache(layers=[_layer(self) for _ in range(config.num_hidden_layers)])
 
     def feed(self, tokens: list[list[int]]) -> Tensor:
@@ -256,11 +267,13 @@ class _Cache:
         # A padded step of the attention sees what the row's last token sees; what comes out of it is not read.
         reach = np.minimum(np.arange(own.max())[None] + (self.length[first:end] - own)[:, None], self.length[first:end, None] - 1)
         unseen = torch.from_numpy(np.arange(self.held) > np.maximum(reach, 0)[:, :, None]).to(device)
-        # Made once for all layers, which would each make it anew of a boolean one.
-        mask = torch.zeros(unseen.shape, dtype=self.model.dtype, device=device).masked_fill_(unseen, -torch.inf)
+        masks = {None: self._mask(unseen)}
+        for window in {window for window in self.windows if window is not None and window < self.held}:
+            masks[window] = self._mask(unseen | torch.from_numpy(np.arange(self.held) <= reach[:, :, None] - window).to(device))
         out = self.model(
             input_ids=torch.tensor([[token for each in tokens[first:end] for token in each]], device=device),
-            attention_mask=mask.repeat(1, self.share, 1)[:, None],
+            attention_mask=masks[None],
+            masks=[masks.get(window, masks[None]) for window in self.windows] if len(masks) > 1 else None,
             position_ids=torch.from_numpy(places)[None].to(device),
             past_key_values=self.past,
             use_cache=True,
@@ -268,6 +281,11 @@ class _Cache:
             slots=torch.from_numpy(row * int(own.max()) + step).to(device),
         )
         return out.logits[0].float()
+
+    def _mask(self, unseen: Tensor) -> Tensor:
+        """The additive mask of (B, T, L) truth values, made once for all layers, which would each make it anew of a boolean one."""
+        mask = torch.zeros(unseen.shape, dtype=self.model.dtype, device=unseen.device).masked_fill_(unseen, -torch.inf)
+        return mask.repeat(1, self.share, 1)[:, None]
 
 
 def _layer(cache: _Cache) -> Any:

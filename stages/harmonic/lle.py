@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from catalog.models.answers import inner_ids
 from catalog.models.inference import generate, log_likelihood
 from catalog.training.adapters import folded, lora, upper_layers
 from catalog.training.packing import encode
@@ -59,7 +60,7 @@ def answers(model: Any, tokenizer: Any, asked: list[str], labels: list[str], des
     scores = log_likelihood(model, tokenizer, pairs, desc=desc).total.view(len(asked), len(labels))
     # Labels of several tokens are compared by their sum, as a choice among whole answers.
     chosen = [labels[i] for i in scores.argmax(1).tolist()]
-    longest = max(len(tokenizer(f" {label}", add_special_tokens=False)["input_ids"]) for label in labels)
+    longest = max(map(len, inner_ids(tokenizer, [f" {label}" for label in labels])))
     texts = generate(model, tokenizer, asked, longest + 2)
     return pl.DataFrame(
         {

@@ -16,7 +16,8 @@ class Table:
     columns: tuple[str, ...] | None  # of a CSV without a header line
     target: str
     task: str  # classification or regression
-    numeric: tuple[str, ...] | None  # columns that are numbers; null: those whose cells all are (see reader.py)
+    numeric: tuple[str, ...] | None  # columns that are numbers; those named in neither list are judged by their cells (column_types.py)
+    categorical: tuple[str, ...]  # columns that are categories, whatever their cells look like
     aliases: dict[str, str]  # short keys of long column names, for prompts
     description: str  # what a row is, in the plural; part of the instruction
     neighbours: int  # k rows shown in an instruction

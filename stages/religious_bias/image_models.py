@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from diffusers import DiffusionPipeline
 from safetensors import SafetensorError
 
 from catalog.base.errors import CatalogError
+from catalog.base.io import read_json
 from catalog.base.params import ROOT, load_shared
 from catalog.models.devices import pick_device
 from catalog.models.lm import quiet_transformers
@@ -69,7 +69,7 @@ def load_pipeline(
     try:
         with quiet_transformers():
             if isinstance(source, Path):
-                name_of_class = json.loads((source / INDEX).read_text(encoding="utf-8")).get("_class_name")
+                name_of_class = read_json(source / INDEX).get("_class_name")
                 cls = CardPipeline if name_of_class == CardPipeline.__name__ else DiffusionPipeline
                 pipe = cls.from_pretrained(str(source), local_files_only=True, **options)
             else:

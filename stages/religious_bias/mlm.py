@@ -6,7 +6,6 @@ at masked
 positions only.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from torch import Tensor
 from catalog.base.errors import CatalogError
 from catalog.base.params import ROOT, load_shared
 from catalog.base.progress import progress
-from catalog.models.devices import pick_device, pick_dtype, tokens_at_once
+from catalog.models.devices import place, set_up, tokens_at_once
 from catalog.models.inference import batches_by_length
 from catalog.models.lm import quiet_transformers
 from catalog.models.weights import resolve
@@ -69,11 +68,7 @@ def load_mlm(
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
     source, remedy = _source(name, root)
-    defaults = load_shared(root) if dtype is None or device is None else {}
-    device = pick_device(str(device if device is not None else defaults.get("device", "auto")))
-    dtype = pick_dtype(dtype if dtype is not None else defaults.get("dtype", "auto"), device)
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(os.cpu_count() or 1)
+    device, dtype = set_up(dtype, device, root)
     where, options = (str(source), {"local_files_only": True}) if isinstance(source, Path) else (source[0], {"revision": source[1]})
     try:
         with quiet_transformers():
@@ -95,8 +90,7 @@ def load_mlm(
     if tokenizer.mask_token is None or tokenizer.pad_token is None or not tokenizer.is_fast:
         raise CatalogError(f"The tokenizer of {name} needs a mask token, a padding token and a tokenizer.json; use a masked LM.")
     tokenizer.padding_side = "right"
-    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() not in ("1", "true"):
-        model.to(device)
+    place(model, device)
     return model.eval(), tokenizer
 
 

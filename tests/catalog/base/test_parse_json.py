@@ -4,6 +4,9 @@ import pytest
 
 from catalog.base import io
 from catalog.base.errors import CatalogError
+from catalog.report.describe import describe_model
+from stages.gender_bias.capability import read_lines
+from stages.religious_bias.external import stereoset_religion
 
 
 def test_a_value_is_what_is_written():
@@ -53,3 +56,19 @@ def test_read_json_refuses_the_same(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(CatalogError, match=r"a\.json is not valid JSON \(.+\); delete it and run `dvc repro`\.$"):
         io.read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"bias_type": "religion", "bias_type": "gender"}', '{"question": "a", "question": "b"}'])
+def test_readers_of_data_sets_say_one_sentence(tmp_path, line):
+    io.write_text(line + "\n", tmp_path / "a.jsonl")
+    with pytest.raises(CatalogError, match=r"a\.jsonl, line 1,? is no "):
+        stereoset_religion(tmp_path / "a.jsonl")
+    with pytest.raises(CatalogError, match=r"a\.jsonl, line 1,? is no "):
+        read_lines(tmp_path / "a.jsonl", ("question",))
+
+
+def test_a_weights_file_with_a_header_of_any_depth_is_one_sentence(tmp_path):
+    header = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    io.write_bytes(len(header).to_bytes(8, "little") + header, tmp_path / "models/demo/small/a.safetensors")
+    with pytest.raises(CatalogError, match="is not a whole safetensors file; run the stage"):
+        describe_model(tmp_path / "models/demo/small", "demo", "small", root=tmp_path)

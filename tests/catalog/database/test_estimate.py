@@ -82,7 +82,6 @@ def test_what_a_run_records_is_what_the_estimate_reads(demo_root, monkeypatch, c
         ("null", "must be a mapping of keys to values"),
         ('{"seconds": "x"}', "seconds is 'x' but must be a number"),
         ('{"seconds": -1}', "seconds is -1 but must be a number"),
-        ('{"seconds": NaN}', "seconds is nan but must be a number"),
         ('{"gflops": 5}', "gflops.float32 is 'absent' but must be a number"),
         ('{"gflops": {"float32": 1.0}}', "gflops.bfloat16 is 'absent' but must be a number"),
     ],
@@ -92,6 +91,14 @@ def test_a_record_of_another_form_is_one_sentence(demo_root, content, said):
     with pytest.raises(CatalogError, match=f"^reports/demo_heads/small/run.json.* {said}.*`dvc repro -f demo_heads`") as error:
         estimate.recorded(demo_root, "small")
     assert "\n" not in str(error.value)
+
+
+def test_a_record_with_a_number_that_is_none_is_no_json(demo_root):
+    io.write_text('{"seconds": NaN}', demo_root / "reports/demo_heads/small/run.json")
+    with pytest.raises(
+        CatalogError, match=r"small/run\.json is not valid JSON \(NaN is no number of JSON\); delete it and run `dvc repro`"
+    ):
+        estimate.recorded(demo_root, "small")
 
 
 def test_an_unknown_profile_is_told_from_one_without_a_run(demo_root, monkeypatch):

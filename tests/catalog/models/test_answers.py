@@ -1,37 +1,24 @@
 """The tokens of an answer behind its prompt, with the two kinds of tokenizer that language models have."""
 
 import pytest
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from tiny_tokenizers import QWEN_WORDS, SPACE, byte_level, sentencepiece
 
 from catalog.base.errors import CatalogError
-from catalog.models.answers import answer_ids, next_token
-
-SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
+from catalog.models.answers import answer_ids, inner_ids, next_token
 
 
 @pytest.fixture
 def llama():
-    """As Llama's: SentencePiece with a space before every text, digits one by one, and <s> in front."""
-    tokens = ["<s>", "<0x0A>", SPACE, *"0123456789+-=:aimns", "is", "an", "man", f"{SPACE}is", f"{SPACE}man", f"{SPACE}-", "=-"]
+    """As Llama's: a space before every text, digits one by one, and <s> in front."""
     merges = [("i", "s"), ("a", "n"), ("m", "an"), (SPACE, "is"), (SPACE, "man"), (SPACE, "-"), ("=", "-")]
-    raw = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges, byte_fallback=True))
-    raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
-    raw.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 0)])
-    return PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>")
+    return sentencepiece(["<s>", "<0x0A>", SPACE, *"0123456789+-=:aimns"], merges, around="<s> $A", bos_token="<s>")
 
 
 @pytest.fixture
 def qwen():
     """As Qwen's and SmolLM2's: bytes, digits one by one, a space merged with the word or sign that follows it."""
-    tokens = ["<s>", *"0123456789+-=aimnsĠĊ", "is", "an", "man", "Ġis", "Ġman", "Ġ-", "=-"]
     merges = [("i", "s"), ("a", "n"), ("m", "an"), ("Ġ", "is"), ("Ġ", "man"), ("Ġ", "-"), ("=", "-")]
-    raw = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))
-    words = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
-    raw.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(words, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>")
+    return byte_level(["<s>", *"0123456789+-=aimnsĠĊ"], merges, words=QWEN_WORDS, bos_token="<s>")
 
 
 def names(tokenizer, ids):
@@ -50,6 +37,16 @@ def test_byte_level_answers_are_those_of_the_answer_alone(qwen):
     for prompt in ("3+4=", "3+4 is "):
         assert answer_ids(qwen, prompt, "42") == qwen("42")["input_ids"]
     assert next_token(qwen, "3+4=", "42") == qwen("4")["input_ids"][0]
+
+
+def test_texts_inside_another_one_have_no_space_of_the_tokenizers_own(llama, qwen):
+    assert [names(llama, ids) for ids in inner_ids(llama, ["man", " man", "7", ""])] == [["man"], [f"{SPACE}man"], ["7"], []]
+    texts = ["man", " man", "-25", " -", "\nis", "\n\n 7", "", "=- is"]
+    assert inner_ids(qwen, texts) == qwen(texts)["input_ids"]  # bytes: a text is the same everywhere
+    assert inner_ids(llama, []) == []
+    older = sentencepiece(["<s>", "<0x0A>", SPACE, *"man"], [("m", "a"), ("ma", "n"), (SPACE, "man")], twice=True)
+    assert names(older, older(" man")["input_ids"]) == [SPACE, f"{SPACE}man"]
+    assert [names(older, ids) for ids in inner_ids(older, ["man", " man"])] == [["man"], [f"{SPACE}man"]]
 
 
 def test_a_word_takes_its_space(llama, qwen):

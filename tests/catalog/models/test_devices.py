@@ -51,6 +51,24 @@ def test_bfloat16_only_where_the_gpu_multiplies_it():
     assert devices.pick_dtype("auto", "meta") == torch.float32
 
 
+def test_threads_are_the_cpus_of_this_process_unless_the_user_says_how_many(tmp_path, monkeypatch):
+    """As in a container, or under taskset, that may use 3 of 64 CPUs."""
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda process: {0, 1, 5}, raising=False)
+    monkeypatch.setattr(devices.os, "cpu_count", lambda: 64)
+    (tmp_path / "params.yaml").write_text("{device: cpu, dtype: bfloat16}")
+    tiny().save_pretrained(tmp_path / "model")
+    char_tokenizer().save_pretrained(tmp_path / "model")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert devices.set_up(root=tmp_path) == (CPU, torch.bfloat16) and asked == []
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert devices.set_up("float32", root=tmp_path) == (CPU, torch.float32) and asked == [3]
+    assert lm.load_lm(tmp_path / "model", root=tmp_path)[0].dtype == torch.bfloat16 and asked == [3, 3]
+    monkeypatch.delattr(devices.os, "sched_getaffinity")  # macOS
+    assert devices.set_up("float32", "cpu") == (CPU, torch.float32) and asked == [3, 3, 64]
+
+
 def test_memory_is_that_of_the_fullest_gpu_or_of_the_process(monkeypatch):
     own = devices.peak_memory_mb()
     assert own == devices.peak_memory_mb("cpu") > 100
@@ -77,11 +95,16 @@ def test_a_model_is_sharded_from_the_cpu_and_trained_on_the_gpu(monkeypatch):
     assert devices.training_device(model) == CPU
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     assert devices.training_device(model) == CPU  # no GPU
+    devices.place(model, torch.device("meta"))  # stays where it is until it is sharded
+    assert model.device == CPU
     with faked_gpu(count=2):
         monkeypatch.setenv("LOCAL_RANK", "1")
         assert devices.training_device(tiny()) == torch.device("cuda", 1)
-        monkeypatch.delenv("ACCELERATE_USE_FSDP")
-        assert devices.training_device(tiny()) == CPU and devices.training_device(tiny().to("cuda")) == GPU
+        for off in ("false", None):
+            monkeypatch.setenv("ACCELERATE_USE_FSDP", off) if off else monkeypatch.delenv("ACCELERATE_USE_FSDP")
+            assert devices.training_device(tiny()) == CPU and devices.training_device(tiny().to("cuda")) == GPU
+        devices.place(model, GPU)
+        assert model.device == GPU
 
 
 def test_scores_and_texts_on_a_gpu_are_those_of_the_cpu(tmp_path):

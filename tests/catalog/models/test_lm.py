@@ -5,7 +5,7 @@ import pytest
 import torch
 from huggingface_hub.errors import GatedRepoError
 from tiny_text import char_tokenizer
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tiny_tokenizers import SPACE, sentencepiece
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -13,7 +13,6 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
-    PreTrainedTokenizerFast,
 )
 
 from catalog.base.errors import CatalogError
@@ -34,15 +33,7 @@ SHAPE = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tiny models spend their time waiting for a second thread, above all on a busy machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        yield
-        torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -248,15 +239,13 @@ def test_shared_contexts_under_learnt_positions_and_a_pair_too_long_for_them():
 
 def test_a_tokenizer_that_puts_a_space_before_every_text(tiny):
     """As Llama's does: a continuation is tokenised as it stands after another text."""
-    vocab = {token: i for i, token in enumerate(["<s>", "</s>", "<0x0A>", *"\N{LOWER ONE EIGHTH BLOCK}abcdefg"])}
-    raw = Tokenizer(models.BPE(vocab, [], byte_fallback=True))
-    raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>")
+    tokenizer = sentencepiece(["<s>", "</s>", "<0x0A>", SPACE, *"abcdefg"], bos_token="<s>", eos_token="</s>")
     assert tokenizer("ab")["input_ids"] == [3, 4, 5]
     model = tiny[0]
-    scored = lm.log_likelihood(model, tokenizer, [("ab", " cd"), ("ab", "cd")])
-    for tokens, expected in zip(scored.tokens, ([3, 6, 7], [6, 7]), strict=True):
-        torch.testing.assert_close(tokens.double(), direct(model, [3, 4, 5], expected), atol=2e-5, rtol=0)
+    scored = lm.log_likelihood(model, tokenizer, [("ab", " cd"), ("ab", "cd"), ([4], "cd"), ("", "cd"), ([], "cd")])
+    ids = [([3, 4, 5], [3, 6, 7]), ([3, 4, 5], [6, 7]), ([4], [6, 7]), *[([0], [3, 6, 7])] * 2]  # nothing before it: a text of its own
+    for tokens, (context, expected) in zip(scored.tokens, ids, strict=True):
+        torch.testing.assert_close(tokens.double(), direct(model, context, expected), atol=2e-5, rtol=0)
 
 
 def test_greedy_flag_and_empty_continuation(tiny):

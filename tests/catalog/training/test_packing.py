@@ -1,10 +1,11 @@
-"""Training examples without torch: labels on the answer alone, rows, the order of an epoch, batches of like length."""
+"""Training examples: labels on the answer alone, rows, the order of an epoch, batches of like length."""
 
 import numpy as np
 import pytest
+from tiny_tokenizers import QWEN_WORDS, SPACE, byte_level, sentencepiece
 
 from catalog.base.errors import CatalogError
-from catalog.training import packing
+from catalog.training import packing, pairs
 
 
 class Words:
@@ -16,6 +17,9 @@ class Words:
         if isinstance(text, list):
             return {"input_ids": [self(item, add_special_tokens)["input_ids"] for item in text]}
         return {"input_ids": [7] * add_special_tokens + [ord(word) - 86 for word in text.split()]}
+
+    def convert_ids_to_tokens(self, token):
+        return chr(token + 86)
 
 
 def test_only_the_answer_has_labels():
@@ -30,6 +34,43 @@ def test_only_the_answer_has_labels():
     assert packing.encode(Words(), [([], [4, 5])])[0]["labels"] == [-100, 5, 9]
     with pytest.raises(CatalogError, match="example 1 has no token to learn"):
         packing.encode(Words(), [("a", "b"), ("a b c", "d")], max_length=4)
+
+
+def llama():
+    """As Llama's, a space before every text: <s> 0, </s> 1, line break 2, space 3, then a 4, b 5, c 6, d 7 and " cd" 8."""
+    tokens = ["<s>", "</s>", "<0x0A>", SPACE, *"abcd", f"{SPACE}cd"]
+    merges = [("c", "d"), (SPACE, "cd")]
+    return sentencepiece(tokens, merges, around="<s> $A", bos_token="<s>", eos_token="</s>")
+
+
+def test_an_answer_has_the_tokens_that_stand_behind_its_prompt():
+    tokenizer = llama()
+    assert tokenizer("b", add_special_tokens=False)["input_ids"] == [3, 5]  # by itself
+    examples = packing.encode(tokenizer, [("a", "b"), ("a", " cd"), ([4], "b"), ([4], [5]), ("", "b"), ([], "b")])
+    assert [example["input_ids"] for example in examples] == [
+        [0, 3, 4, 5, 1],
+        [0, 3, 4, 8, 1],
+        [4, 5, 1],
+        [4, 5, 1],
+        [0, 3, 5, 1],  # a text of its own
+        [3, 5, 1],
+    ]
+    assert examples[0]["labels"] == [-100, -100, -100, 5, 1] and examples[4]["labels"] == [-100, 3, 5, 1]
+    assert packing.encode(tokenizer, [("a", "b")], end=False)[0]["input_ids"] == tokenizer("ab")["input_ids"]
+
+
+def test_bytes_are_the_same_alone_and_behind_a_prompt():
+    tokenizer = byte_level(["<s>", "</s>", *"abcdĠĊ"], [("c", "d"), ("Ġ", "cd"), ("Ċ", "Ċ")], words=QWEN_WORDS, eos_token="</s>")
+    texts = [("a", "b"), ("a b", " cd"), ("a\n", "\n cd"), ("a ", "cd\n"), ("", " cda"), ("a", "\n\nb")]
+    plain = [[tokenizer(text)["input_ids"] for text in pair] for pair in texts]
+    found = packing.encode(tokenizer, texts, end=False)
+    assert [example["input_ids"] for example in found] == [[*prompt, *answer] for prompt, answer in plain]
+
+
+def test_both_answers_of_a_pair_have_the_tokens_that_stand_behind_their_prompt():
+    tokenizer = llama()
+    (pair,), _ = pairs.encode_pairs(tokenizer, [([0, 3, 4], "b", " cd")], max_prompt=9, min_response=1, max_length=9)
+    assert (pair["chosen_input_ids"], pair["rejected_input_ids"]) == ([0, 3, 4, 5, 1], [0, 3, 4, 8, 1])
 
 
 def test_packing_worked_out_by_hand():

@@ -60,6 +60,18 @@ def test_a_run_killed_in_the_middle_ends_with_the_same_bits(tmp_path, loss):
     assert not (killed / ".checkpoints" / "demo" / "small").exists()
 
 
+def test_a_checkpoint_whose_parts_lie_in_folders_is_whole_with_all_of_them(tmp_path):
+    """As FSDP writes them, a part of each process."""
+    for step in (2, 4):
+        part = tmp_path / f"checkpoint-{step}" / "optimizer_0" / "__1_0.distcp"
+        part.parent.mkdir(parents=True)
+        part.write_bytes(b"some weights")
+        checkpoints.mark_complete(tmp_path / f"checkpoint-{step}")
+    assert checkpoints.last_complete(tmp_path) == tmp_path / "checkpoint-4"
+    part.write_bytes(b"some")
+    assert checkpoints.last_complete(tmp_path) == tmp_path / "checkpoint-2" and not part.exists()
+
+
 def test_full_fine_tuning_goes_on_from_a_checkpoint_and_a_finished_run_is_not_trained_again(tmp_path):
     settings = replace(FULL, save_steps=3)  # rounded up to 4, where a point of the curve is
     expected = training.train(tiny(), copying(), FULL)

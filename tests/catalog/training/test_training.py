@@ -16,14 +16,7 @@ from catalog.training import train as training
 from catalog.training.adapters import upper_layers
 from catalog.training.attention import float32_gradients
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tiny models spend their time waiting for a second thread, above all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def train_lora(model, settings, **keywords):

@@ -8,7 +8,8 @@ from faked_gpu import CPU, GPU, faked_gpu
 from tiny_training import FULL, LORA, copying, tiny
 from transformers import Trainer
 
-from catalog.training import adapters, flops, tail
+import accelerate
+from catalog.training import adapters, checkpoints, flops, tail
 from catalog.training import train as training
 
 NAME = "NVIDIA H200"
@@ -111,3 +112,27 @@ def test_a_gpu_is_known_by_whole_words_of_its_name():
         "NVIDIA A100-SXM4-80GB MIG 1g.10gb",
     )
     assert [flops.peak(name) for name in unknown] == [None] * len(unknown)
+
+
+def test_processes_with_a_gpu_each_take_the_folder_of_the_main_one(monkeypatch, tmp_path):
+    """What the main process says of the weights, which under FSDP it alone may have, is sent between the GPUs."""
+    sent, on_cpu = [], []
+    monkeypatch.setattr(accelerate, "PartialState", lambda cpu: on_cpu.append(cpu))
+    monkeypatch.setattr(accelerate.utils, "broadcast_object_list", lambda names: [sent.append(names[0]) or max(sent, key=len)])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(checkpoints, "_lock", lambda path: locked.append(path.name))
+    locked, folders = [], []
+    with faked_gpu(NAME, count=2):
+        for rank in ("0", "1"):
+            monkeypatch.setenv("RANK", rank)
+            model = tiny() if rank == "0" else torch.nn.Module()  # no weights to be looked at
+            folders.append(checkpoints.checkpoint_folder("demo", "small", model, copying(), LORA, root=tmp_path))
+    assert folders[0] == folders[1] == tmp_path / ".checkpoints" / "demo" / "small" / sent[0]
+    assert len(sent[0]) == 20 and sent[1] == "" and on_cpu == [False, False] and locked == ["small.lock"]
+
+
+def test_only_the_main_process_saves(monkeypatch, tmp_path):
+    monkeypatch.setenv("RANK", "1")
+    adapters.save_lora({}, LORA, "tiny", tmp_path / "lora")
+    adapters.save_model(tiny(), None, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tiny_training import preferences
-from transformers import MistralConfig, MistralForCausalLM
+from tiny_training import copying, preferences
+from transformers import MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from catalog.base.errors import CatalogError
-from catalog.training import losses, pairs
+from catalog.training import losses, packing, pairs
 
 SHAPE = {"vocab_size": 60, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
 
@@ -29,3 +29,26 @@ def test_a_shared_prompt_is_refused_where_the_window_is_shorter_than_its_row():
         assert not torch.allclose(losses.label_log_probs(narrow, apart)[0], losses.label_log_probs(wide, apart)[0], atol=1e-2)
         with pytest.raises(CatalogError, match="longer than this model's attention window of 4; give each text a row of its own"):
             losses.label_log_probs(narrow, shared)
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_it_is_the_window_of_layers_that_use_one(used):
+    torch.manual_seed(0)
+    config = Qwen2Config(**SHAPE, num_key_value_heads=2, use_sliding_window=used, sliding_window=4, max_window_layers=1)
+    model, shared = Qwen2ForCausalLM(config).eval(), pairs.pair_collate(shared=True)(preferences(4))
+    if used:
+        with pytest.raises(CatalogError, match="longer than this model's attention window of 4"):
+            losses.label_log_probs(model, shared)
+    else:
+        assert losses.label_log_probs(model, shared)[0].isfinite().all()
+
+
+def test_packed_examples_keep_their_window():
+    """Positions that begin again tell transformers where an example begins, under a window too."""
+    examples, model = copying(6), mistral(4)
+    with torch.no_grad():
+        packed, owner = losses.label_log_probs(model, losses.tensors_of(packing.pack(examples, 64)))
+        for i, example in enumerate(examples):
+            ids, start = torch.tensor([example["input_ids"]]), len(example["input_ids"]) // 2
+            alone = model(ids).logits[0, start - 1 : -1].log_softmax(-1).gather(1, ids[0, start:, None])[:, 0]
+            torch.testing.assert_close(packed[owner == i], alone, atol=1e-4, rtol=0)

@@ -6,8 +6,7 @@ import polars as pl
 import pytest
 import torch
 from tiny import tiny
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from tiny_tokenizers import SPACE, sentencepiece
 
 from catalog.base.errors import CatalogError
 from catalog.base.params import profile_params
@@ -113,17 +112,11 @@ def test_worked_examples_avoid_the_problems():
 # --- tokens --------------------------------------------------------------------------------------------------------------------
 
 
-SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
-
-
 @pytest.fixture
 def llama_tokenizer():
     """As Llama's: a space before every text, digits one by one."""
-    tokens = ["<s>", "<0x0A>", SPACE, *"0123456789+-=", f"{SPACE}-", "=-"]
-    raw = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, [(SPACE, "-"), ("=", "-")], byte_fallback=True))
-    raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
-    raw.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 0)])
-    return PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>")
+    merges = [(SPACE, "-"), ("=", "-")]
+    return sentencepiece(["<s>", "<0x0A>", SPACE, *"0123456789+-="], merges, around="<s> $A", bos_token="<s>")
 
 
 def rows(*cells):

@@ -9,7 +9,7 @@ from stages.harmonic.settings import Table
 
 SHARES = {"train": 0.4, "validation": 0.1, "test": 0.2, "holdout": 0.3}
 COLUMNS = "colour", ("size", "weight")  # sensitive, known
-OWN = Table(None, ("own.csv",), "csv", ("", "?"), None, "label", "classification", None, {}, "things", 2, 1, *COLUMNS, SHARES)
+OWN = Table(None, ("own.csv",), "csv", ("", "?"), None, "label", "classification", None, (), {}, "things", 2, 1, *COLUMNS, SHARES)
 
 
 def own(count=200, seed=0):

@@ -6,7 +6,7 @@ import polars as pl
 from stages.harmonic.schema import Column, Schema, Source
 from stages.harmonic.settings import Table
 
-TABLE = Table(None, ("x.csv",), "csv", ("", "?"), None, "class", "classification", None, {}, "people", 2, 1, "job", ("age",), {})
+TABLE = Table(None, ("x.csv",), "csv", ("", "?"), None, "class", "classification", None, (), {}, "people", 2, 1, "job", ("age",), {})
 SCHEMA = Schema(
     "toy",
     "class",

@@ -11,9 +11,11 @@ import polars as pl
 import pytest
 import torch
 from harmonic_tiny import SCHEMA, TABLE, made
+from tiny_tokenizers import SPACE, sentencepiece
 
 from catalog.base.errors import CatalogError
 from catalog.base.params import profile_params
+from catalog.models.inference import _shared_rows
 from stages.harmonic import decode, likelihood, lle, sampling, train, validate
 from stages.harmonic.decode import Request, sample_rows
 from stages.harmonic.grammar import Value, number_steps
@@ -295,3 +297,19 @@ def test_parameters_that_do_not_fit_together_stop_before_any_work():
         assert all(Decimal(str(v)) > 0 for table in every.data.tables.values() for v in table.shares.values())
         assert {s.table for s in every.measure.samplers} == set(every.data.tables)
         assert all(len(set(itertools.chain([t.target], t.known))) == len(t.known) + 1 for t in every.data.tables.values())
+
+
+def test_the_classifier_learns_the_tokens_that_it_is_scored_by(model, monkeypatch):
+    """Also under a tokenizer such as Llama's, which puts a space before every text."""
+    tokenizer = sentencepiece(["<s>", "</s>", "<0x0A>", SPACE, *map(chr, range(33, 127))], twice=True, around="<s> $A", eos_token="</s>")
+    learnt = []
+    monkeypatch.setattr(lle, "lower_once", lambda model, examples, layers: learnt.extend(examples))
+    monkeypatch.setattr(lle, "train", lambda *_, **__: (_ for _ in ()).throw(InterruptedError))
+    frame = made().rows
+    with pytest.raises(InterruptedError):
+        lle.classify(model, tokenizer, frame, frame, SCHEMA, profile_params(Params, "harmonic", "small").measure.lle, 0, "test")
+    rows = rows_of(frame, SCHEMA)[: len(learnt)]
+    scored = [_shared_rows(model, tokenizer, [(question(row, SCHEMA), f" {row['class']}")], 2048)[0].ids for row in rows]
+    assert [example["input_ids"] for example in learnt] == [[*ids, 1] for ids in scored] and len(learnt) > 10
+    said = tokenizer.convert_ids_to_tokens([label for label in learnt[0]["labels"] if label != -100])
+    assert said == [SPACE, *rows[0]["class"], "</s>"]

@@ -1,25 +1,11 @@
 """Tables as people have them: each of these was once read as something else, or refused with a false reason."""
 
-import polars as pl
 import pytest
+from harmonic_read import read, refused
 
 from catalog.base.errors import CatalogError
 from stages.harmonic import cells
-from stages.harmonic.reader import MISSING, RESERVED, read_table, typed
-
-
-def read(tmp_path, *texts, form="csv", target="y", **options):
-    paths = []
-    for i, text in enumerate(texts):
-        paths.append(tmp_path / f"file{i}.{form}")
-        paths[-1].write_bytes(text.encode())
-    return read_table(paths, form, options.pop("names", None), target, options.pop("numeric", None), **options)
-
-
-def refused(tmp_path, message, *texts, **options):
-    with pytest.raises(CatalogError, match=message):
-        read(tmp_path, *texts, **options)
-
+from stages.harmonic.reader import RESERVED, WIDEST, read_table, typed
 
 # --- cells ------------------------------------------------------------------------------------------------------------------------------
 
@@ -68,42 +54,12 @@ def test_a_quoted_cell_is_never_missing(tmp_path):
     assert typed(read(tmp_path, "x,y\n1,None\n2,b\n", missing=("",)), "y", "classification")["y"].to_list() == ["None", "b"]
 
 
-@pytest.mark.parametrize(
-    ("column", "kind"),
-    [
-        (["00501", "10001", "94103"], pl.String),  # postcodes
-        (["123456789012345678", "123456789012345679"], pl.String),  # ids that one float holds for both
-        (["9007199254740993", "1"], pl.String),  # 2 ** 53 + 1
-        (["1", "2.50", "-3e2", "0", "0.5", "-0.25"], pl.Float64),
-        (["0.3333333333333333333333", "1"], pl.Float64),  # a measurement is no code
-        (["1_000", "2"], pl.String),  # Python reads it as a number, nobody else does
-        (["small", "1", "2"], pl.String),
-    ],
-)
-def test_a_number_is_what_can_be_written_back(tmp_path, column, kind):
-    rows = read(tmp_path, "x,y\n" + "".join(f"{cell},{'ab'[i % 2]}\n" for i, cell in enumerate(column)))
-    assert rows["x"].dtype == kind
-    assert rows["x"].to_list() == (column if kind == pl.String else [float(cell) for cell in column])
-
-
 def test_classes_are_the_texts_of_the_file(tmp_path):
     rows = typed(read(tmp_path, "x,y\n1,007\n2,7\n3,7\n"), "y", "classification")
     assert rows["y"].to_list() == ["007", "7", "7"]
     assert typed(read(tmp_path, "x,y\na,1.5\nb,2\n"), "y", "regression")["y"].to_list() == [1.5, 2.0]
-    with pytest.raises(CatalogError, match="holds texts \\('1,234'\\)"):
+    with pytest.raises(CatalogError, match="holds texts \\('1,234' in row 1\\)"):
         typed(read(tmp_path, 'x,y\na,"1,234"\nb,2\n'), "y", "regression")
-
-
-@pytest.mark.parametrize("cell", ["inf", "N/A", "12%", '"1,234"', "unknown"])
-def test_a_column_of_numbers_with_a_few_other_cells_is_refused(tmp_path, cell):
-    text = "x,y\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(40)) + f"{cell},a\n"
-    shown = cell.strip('"')
-    refused(tmp_path, f"Column x is one of numbers but for 1 cells, the first '{shown}' in row 41", text)
-    if "," not in cell:
-        assert read(tmp_path, text, missing=(*MISSING, shown))["x"].null_count() == 1
-    assert read(tmp_path, text, numeric=())["x"].dtype == pl.String  # said to be a category
-    grades = "x,y\n" + "".join(f"{i % 3},{'ab'[i % 2]}\n" for i in range(80)) + "3+,a\n"
-    assert read(tmp_path, grades)["x"].n_unique() == 4  # a category with few levels
 
 
 # --- forms ------------------------------------------------------------------------------------------------------------------------------
@@ -132,32 +88,6 @@ def test_names_that_the_stages_need_are_refused_before_any_work(tmp_path, name):
     refused(tmp_path, f"The column {name} is one of the project's own", f"{name},y\n1,a\n")
 
 
-ARFF = r"""@relation toy
-@attribute code {01,02,1}
-@attribute	its	numeric
-@attribute 'don\'t' string
-@ATTRIBUTE size real
-@attribute y{yes, no}
-@data
-01, 3, 'it\'s', 1.5, yes
-02	4	"x, z"	?	no
-1, 5, '%', 2, yes
-"""
-
-
-def test_arff_as_it_is_declared(tmp_path):
-    rows = read(tmp_path, ARFF, form="arff")
-    assert rows.columns[2:] == ["code", "its", "don't", "size", "y"]
-    assert rows["code"].to_list() == ["01", "02", "1"] and rows["its"].to_list() == [3, 4, 5]
-    assert rows["don't"].to_list() == ["it's", "x, z", "%"] and rows["size"].to_list() == [1.5, None, 2]
-    assert read(tmp_path, ARFF.replace("\n1, 5", "\n1 ,5"), form="arff")["code"].to_list() == ["01", "02", "1"]
-    digits = ARFF.replace("{01,02,1}", "{3,4}").replace("01, ", "3, ").replace("02\t", "4\t").replace("\n1, ", "\n3, ")
-    assert read(tmp_path, digits, form="arff")["code"].to_list() == ["3", "4", "3"]  # nominal, so no number
-    assert read(tmp_path, digits, form="arff", numeric=("code", "its"))["code"].to_list() == [3, 4, 3]
-    refused(tmp_path, "Column its should hold numbers but has 'x'", ARFF.replace("01, 3", "01, x"), form="arff")
-    refused(tmp_path, "a sparse ARFF file", ARFF[: ARFF.index("@data") + 6] + "{0 01, 3 2, 4 yes}\n", form="arff")
-
-
 # --- published test splits --------------------------------------------------------------------------------------------------------------
 
 
@@ -171,3 +101,54 @@ def test_labels_of_a_published_test_split(tmp_path):
     dots = read(tmp_path, "1,a.\n2,b.\n", "3,a.\n", names=("age", "y"))
     assert dots["y"].to_list() == ["a.", "b.", "a."]  # written alike in both
     assert typed(read(tmp_path, "x,1\nz,2\n", "v,3\n", names=("x", "y")), "y", "regression")["y"].to_list() == [1, 2, 3]
+
+
+# --- files ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_readable_text_is_one_sentence(tmp_path):
+    with pytest.raises(CatalogError, match="has no files; name at least one under `files`"):
+        read_table([], "csv", None, "y", None)
+    with pytest.raises(CatalogError, match="a.csv is named twice under `files`, where a second file is the test split"):
+        read_table([tmp_path / "a.csv", tmp_path / "a.csv"], "csv", None, "y", None)
+    with pytest.raises(CatalogError, match="is a folder; name the files in it"):
+        read_table([tmp_path], "csv", None, "y", None)
+    (tmp_path / "file").write_text("x,y\n1,a\n")
+    for path in (tmp_path / "file" / "inner.csv", tmp_path / ("n" * 5000), tmp_path / "a\0b"):
+        with pytest.raises(CatalogError, match="cannot be read \\(.*correct its path under `files`"):
+            read_table([path], "csv", None, "y", None)
+    text = "x,y\n1,a\n2,b\n"
+    refused(tmp_path, "file0.csv is UTF-16; save it as UTF-8", text.encode("utf-16"))
+    refused(tmp_path, r"holds a NUL character \(byte 1\), so it is no text, or is UTF-16", text.encode("utf-16-le"))
+    refused(tmp_path, r"holds a NUL character \(byte 5\)", text.replace("1", "1\0"))
+    refused(tmp_path, "is an Excel or zip file; save the table as CSV", b"PK\x03\x04" + bytes(20))
+    refused(tmp_path, "has no rows", "x,y\n")
+    refused(tmp_path, "is an ARFF file; set its form to arff", "@relation r\n@attribute y {a,b}\n@data\na\n")
+
+
+def test_a_file_without_access_is_one_sentence(tmp_path, monkeypatch):
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", denied)  # a file's mode does not stop root
+    refused(tmp_path, r"file0.csv cannot be read \(Permission denied\); give yourself access", "x,y\n1,a\n")
+
+
+def test_more_columns_than_a_prompt_has_room_for(tmp_path):
+    names = [f"c{i}" for i in range(WIDEST)]
+    said = refused(tmp_path, "The table has 2,001 columns", ",".join([*names, "y"]) + "\n" + "1," * WIDEST + "a\n")
+    assert len(said) < 200
+    said = refused(tmp_path, "its columns are c0, c1, .* and 1980 more", ",".join(names) + "\n" + ",".join("1" * WIDEST) + "\n")
+    assert len(said) < 200
+
+
+def test_a_number_of_the_target_that_no_float_holds(tmp_path):
+    for cell in ("1e400", "9" * 5000):
+        rows = read(tmp_path, f"x,y\na,1\nb,2\nc,{cell}\n")
+        with pytest.raises(
+            CatalogError, match="Column y has .* in row 3, which is too large to compute with \\(at most 1e\\+100\\); correct it.$"
+        ):
+            typed(rows, "y", "regression")
+    rows = read(tmp_path, "a,1\nb,2\n", "c,1e400\n", names=("x", "y"))
+    with pytest.raises(CatalogError, match="in row 1 of file 2, which is too large"):
+        typed(rows, "y", "regression")

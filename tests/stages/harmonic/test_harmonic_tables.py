@@ -115,12 +115,55 @@ def test_a_schema_knows_the_training_rows_only(tmp_path):
 def test_a_table_of_ones_own_needs_a_few_parameters(tmp_path):
     lines = [f"{i % 7},{'xyz'[i % 3]},{'ab'[i % 2]}" for i in range(60)]
     (tmp_path / "own.csv").write_text("n,c,label\n" + "\n".join(lines) + "\n")
-    own = Table(None, ("own.csv",), "csv", ("", "?"), None, "label", "classification", None, {}, "things", 2, 1, "label", ("n",), SHARES)
+    own = Table(
+        None, ("own.csv",), "csv", ("", "?"), None, "label", "classification", None, (), {}, "things", 2, 1, "label", ("n",), SHARES
+    )
     p = profile_params(Params, "harmonic", "small").data
     rows, schema, near = dataset.build("own", own, p, 0, tmp_path)
     assert schema.names == ["n", "c", "label"] and len(near) == (rows["split"] == "train").sum()
     with pytest.raises(CatalogError, match="Table gone: There is no table"):
         dataset.build("gone", dataclasses.replace(own, files=("gone.csv",)), p, 0, tmp_path)
+    with pytest.raises(CatalogError, match="Table own: There is no column 'm'; correct sensitive and known"):
+        dataset.build("own", dataclasses.replace(own, known=("m",)), p, 0, tmp_path)
+    codes = dataclasses.replace(own, categorical=("n",))
+    assert not dataset.build("own", codes, p, 0, tmp_path)[1]["n"].numeric
+
+
+def test_a_table_of_an_asset_says_how_to_get_it(tmp_path):
+    (tmp_path / "params.yaml").write_text("assets: {ours: {}}\noptional_assets: {other: {}}\n")
+    table = Table("ours", ("t.csv",), "csv", (), None, "y", "classification", None, (), {}, "rows", 2, 1, "y", (), SHARES)
+    for asset, remedy in (
+        ("ours", "it is declared but not fetched yet; run `dvc repro fetch@ours`"),
+        ("other", "move it from optional_assets to assets in params.yaml, then run `dvc repro fetch@other`"),
+        ("third", "declare it under assets in params.yaml, then run `dvc repro fetch@third`"),
+    ):
+        with pytest.raises(CatalogError, match=f"Table t needs the asset {asset}: {remedy}."):
+            dataset.load("t", dataclasses.replace(table, asset=asset), tmp_path)
+    folder = tmp_path / "data/assets/ours"
+    folder.mkdir(parents=True)
+    (folder / "u.csv").write_text("x,y\n1,a\n2,b\n")
+    with pytest.raises(CatalogError, match="Table t: the asset ours has no file 't.csv'; its files are u.csv."):
+        dataset.load("t", table, tmp_path)
+    assert len(dataset.load("t", dataclasses.replace(table, files=("u.csv",)), tmp_path)) == 2
+
+
+def test_notes_are_kept_beside_the_table_they_are_about(tmp_path, monkeypatch, capsys):
+    rows = "".join(f"{i % 9:03},{i % 7},{'ab'[i % 2]}\n" for i in range(60))
+    (tmp_path / "own.csv").write_text(f"code,n,label\n{rows}")
+    noted = Table(None, ("own.csv",), "csv", (), None, "label", "classification", None, (), {}, "things", 2, 1, "label", (), SHARES)
+    tables = {"noted": noted, "plain": dataclasses.replace(noted, categorical=("code",))}
+    p = profile_params(Params, "harmonic", "small")
+    p = dataclasses.replace(p, data=dataclasses.replace(p.data, tables=tables))
+    monkeypatch.setattr(dataset, "profile_params", lambda *args: p)
+    monkeypatch.setattr(dataset, "ROOT", tmp_path)
+    dataset.main("small")
+    folder = tmp_path / "data/harmonic_tables/small"
+    note = (folder / "noted/notes.txt").read_text()
+    assert note.startswith("Column code is read as a category of 9 codes") and note.count("\n") == 1
+    assert capsys.readouterr().err == f"Note: Table noted: {note}"
+    assert not (folder / "plain/notes.txt").exists()
+    same = [(folder / table / "rows.parquet").read_bytes() for table in tables]
+    assert same[0] == same[1]
 
 
 @pytest.mark.skipif(not (ROOT / "data/assets/german_credit/credit-g.arff").is_file(), reason="the asset is not fetched")

@@ -4,22 +4,13 @@ import pytest
 import torch
 from tiny import tiny as tiny_causal
 from tiny_mlm import FORMS, PROMPTS, SHAPE, VOCABULARY, bert, byte_level, direct, wordpiece
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+from tiny_tokenizers import characters
 from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 
 from catalog.base.errors import CatalogError
 from stages.religious_bias import fills, mlm
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tiny models spend their time waiting for a second thread, above all on a busy machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        yield
-        torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +98,7 @@ def test_forms_that_cannot_be_scored_are_errors(model, tokenizer):
 def letters(bos: bool) -> PreTrainedTokenizerFast:
     """One token a character for a causal LM with 61 tokens; with `bos` it puts a begin token before a text."""
     tokens = ["<s>", *"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .,"]
-    backend = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<s>"))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    if bos:
-        backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<s>", **({"bos_token": "<s>"} if bos else {}))
+    return characters(tokens, eos_token="<s>", **({"around": "<s> $A", "bos_token": "<s>"} if bos else {}))
 
 
 @pytest.mark.parametrize("bos", [True, False])

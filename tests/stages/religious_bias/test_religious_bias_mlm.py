@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from catalog.base.errors import CatalogError
+from catalog.models import devices
 from catalog.training.packing import IGNORE
 from stages.religious_bias import adapt, mlm
 from stages.religious_bias.settings import Mlm
@@ -41,15 +42,7 @@ P = Mlm(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tiny models spend their time waiting for a second thread, above all on a busy machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        yield
-        torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +242,17 @@ def test_a_masked_lm_is_loaded_from_a_folder_or_as_an_asset(model, tokenizer, tm
     (folder / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(CatalogError, match="could not be loaded, run `dvc repro -f fetch@bert`"):
         mlm.load_mlm("bert", root=root)
+
+
+def test_a_masked_lm_runs_in_as_many_threads_as_a_causal_one(model, tokenizer, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    monkeypatch.setattr(devices, "cpus", lambda: 3)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "params.yaml").write_text("{device: cpu, dtype: bfloat16}")
+    assert mlm.load_mlm(tmp_path, root=tmp_path)[0].dtype == torch.bfloat16 and asked == [3]
 
 
 def test_what_is_no_masked_lm_is_not_loaded(tokenizer, tmp_path):

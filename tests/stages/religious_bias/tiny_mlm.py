@@ -1,7 +1,8 @@
 """A tiny random BERT and the tokenizers of its tests: WordPiece, and bytes in the form of RoBERTa's."""
 
+import tiny_tokenizers
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 WORDS = "the a cat dog bird sat ran sang on under mat tree . , and old cats red saw it big".split()
@@ -24,17 +25,14 @@ def wordpiece() -> PreTrainedTokenizerFast:
 
 def byte_level(mask: str | None = "<mask>") -> PreTrainedTokenizerFast:
     """One token a byte but for " cat", as RoBERTa's in form: the mask is called <mask>, a word takes the space before it."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = [("c", "a"), ("ca", "t"), ("Ġ", "cat")]
-    tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *letters, *map("".join, merges)]
-    backend = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
     names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
     if mask:
         names |= {"cls_token": "<s>", "sep_token": "</s>", "mask_token": mask}
-    return PreTrainedTokenizerFast(tokenizer_object=backend, **names, model_max_length=64)
+    merges = [("c", "a"), ("ca", "t"), ("Ġ", "cat")]
+    made = tiny_tokenizers.byte_level(tokens, merges, **names, model_max_length=64)
+    made.backend_tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return made
 
 
 def bert(seed=0) -> BertForMaskedLM:
