@@ -33,3 +33,47 @@ class DataParams:
 
     data: Data
     seed: int
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One fine-tuned model."""
+
+    name: str
+    model: str
+    setting: str  # retrieved or full: what it is shown
+    form: str  # label first or quote first
+    tasks: tuple[str, ...]  # claim, article
+    kinds: tuple[str, ...]  # kinds of claims; empty for all
+    easy_first: bool  # a curriculum: kinds in the order of data.kinds, not shuffled
+    contexts: int  # training contexts of claims, each with nine; 0 for all
+
+
+@dataclass(frozen=True)
+class Train:
+    """Fine-tuning."""
+
+    variants: tuple[Variant, ...]
+    epochs: float
+    batch_contexts: int  # contexts of an optimiser step
+    micro_contexts: int  # of a forward pass; 0 for all
+    learning_rate: float
+    schedule: str
+    warmup: float
+    weight_decay: float
+    rank: int  # of the LoRA; 0 trains all weights
+    alpha: float
+    targets: tuple[str, ...]
+    layers_from: float  # share of the layers below which no LoRA is attached
+    explain_every: int  # every so manyth claim is learnt with its explanation, the others by their label; 1 for all
+    explanation_weight: float  # of a token that is no label, against a label's 1
+    longest: int  # tokens of prompt and answer; longer contexts are cut
+
+
+@dataclass(frozen=True)
+class TrainParams:
+    """What the training stage reads of a profile."""
+
+    data: Data
+    train: Train
+    seed: int
