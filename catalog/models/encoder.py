@@ -1,7 +1,7 @@
 """Embeddings of sentences and of tokens by a small encoder (all-MiniLM-L6-v2; Reimers and Gurevych 2019, section 3).
 
 A sentence's embedding is the mean over its tokens' last hidden states, scaled to length 1. Tokens' own embeddings, special ones left out,
-are what BERTScore matches.
+are what `bertscore` matches.
 """
 
 from __future__ import annotations
@@ -97,3 +97,33 @@ def token_embeddings(encoder: tuple[Any, Any], texts: Sequence[str]) -> list[np.
         out[number].append(states[1:-1])
     empty = np.zeros((0, model.config.hidden_size), dtype=np.float32)
     return [np.concatenate(parts) if parts else empty for parts in out]
+
+
+def bertscore(embeddings_out: np.ndarray, embeddings_ref: np.ndarray) -> tuple[float, float, float]:
+    """Precision, recall and F1 of BERTScore (Zhang et al. 2020, section 3): each token is matched with its most similar one, without idf.
+
+    Args:
+        embeddings_out: (n, d) contextual embeddings of the output's tokens, of any length; special tokens left out.
+        embeddings_ref: (m, d) of the reference's.
+
+    Returns:
+        Means of the best cosines, over the output's tokens, over the reference's, and their harmonic mean (0 unless both are positive).
+
+    Raises:
+        CatalogError: no token on one side, or vectors of different lengths.
+    """
+    ours, theirs = _unit(embeddings_out), _unit(embeddings_ref)
+    if not (len(ours) and len(theirs)) or ours.shape[1] != theirs.shape[1]:
+        raise CatalogError(f"Embeddings of the shapes {ours.shape} and {theirs.shape} cannot be matched; give (tokens, d) for both.")
+    cosines = ours @ theirs.T
+    precision, recall = float(cosines.max(axis=1).mean()), float(cosines.max(axis=0).mean())
+    return precision, recall, 2 * precision * recall / (precision + recall) if min(precision, recall) > 0 else 0.0
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows at length 1, in float64; rows of zeros stay, with a cosine of 0 to any other."""
+    vectors = np.asarray(vectors, dtype=np.float64)
+    if vectors.ndim != 2:
+        raise CatalogError(f"Embeddings have the shape {vectors.shape}; give a matrix, one row a token or sentence.")
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)

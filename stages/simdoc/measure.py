@@ -23,13 +23,13 @@ from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_json, write_parquet, write_text
 from catalog.base.params import ROOT, profile_params
 from catalog.models.devices import peak_memory_mb
-from catalog.models.encoder import by_document, load_encoder, token_embeddings
+from catalog.models.encoder import bertscore, by_document, load_encoder, token_embeddings
 from catalog.models.inference import batches_by_length, log_likelihood
 from catalog.models.lm import require_full
 from stages.simdoc import baselines, coherence
 from stages.simdoc.decode import Prompt, Written, adapted, load_model, write
 from stages.simdoc.settings import Measure, Pair, Params, System, Train, named
-from stages.simdoc.similarity import bertscore, consecutive_cosine
+from stages.simdoc.similarity import consecutive_cosine
 from stages.simdoc.simplify import (
     PARTS,
     answer_log_probs,

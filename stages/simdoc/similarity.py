@@ -1,4 +1,4 @@
-"""Similarity with references and between sentences: BLEU, ROUGE-L, BERTScore's matching, cosines of neighbouring sentences.
+"""Similarity with references and between sentences: BLEU, ROUGE-L, cosines of neighbouring sentences.
 
 Embeddings are made elsewhere and come as arrays; nothing here loads a model.
 """
@@ -60,27 +60,6 @@ def rouge_l(output: str, references: Sequence[str]) -> float:
         if ours and theirs:
             best = max(best, 200 * LCSseq.similarity(ours, theirs) / (len(ours) + len(theirs)))  # 2PR / (P + R)
     return best
-
-
-def bertscore(embeddings_out: np.ndarray, embeddings_ref: np.ndarray) -> tuple[float, float, float]:
-    """Precision, recall and F1 of BERTScore (Zhang et al. 2020, section 3): each token is matched with its most similar one, without idf.
-
-    Args:
-        embeddings_out: (n, d) contextual embeddings of the output's tokens, of any length; special tokens left out.
-        embeddings_ref: (m, d) of the reference's.
-
-    Returns:
-        Means of the best cosines, over the output's tokens, over the reference's, and their harmonic mean (0 unless both are positive).
-
-    Raises:
-        CatalogError: no token on one side, or vectors of different lengths.
-    """
-    ours, theirs = _unit(embeddings_out), _unit(embeddings_ref)
-    if not (len(ours) and len(theirs)) or ours.shape[1] != theirs.shape[1]:
-        raise CatalogError(f"Embeddings of the shapes {ours.shape} and {theirs.shape} cannot be matched; give (tokens, d) for both.")
-    cosines = ours @ theirs.T
-    precision, recall = float(cosines.max(axis=1).mean()), float(cosines.max(axis=0).mean())
-    return precision, recall, 2 * precision * recall / (precision + recall) if min(precision, recall) > 0 else 0.0
 
 
 def consecutive_cosine(sentence_embeddings: np.ndarray, step: int = 1) -> float | None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from catalog.base.errors import CatalogError
+from catalog.models.encoder import bertscore
 from stages.simdoc import analysis, readability, similarity
 from stages.simdoc.dsari import dsari, penalties
 from stages.simdoc.sari import ratio, sari, statistics
@@ -215,15 +216,15 @@ def test_rouge_l_is_that_of_rouge_score():
 
 
 def test_bertscore_by_hand():
-    precision, recall, f1 = similarity.bertscore(np.array([[1.0, 0], [0, 2]]), np.array([[3.0, 4]]))
+    precision, recall, f1 = bertscore(np.array([[1.0, 0], [0, 2]]), np.array([[3.0, 4]]))
     assert (precision, recall, f1) == pytest.approx((0.7, 0.8, 2 * 0.56 / 1.5))
     same = np.random.default_rng(0).normal(size=(7, 5))
-    assert similarity.bertscore(same, same[::-1] * 3) == pytest.approx((1, 1, 1))
-    assert similarity.bertscore(np.array([[1.0, 0]]), np.array([[-1.0, 0]])) == (-1, -1, 0)
+    assert bertscore(same, same[::-1] * 3) == pytest.approx((1, 1, 1))
+    assert bertscore(np.array([[1.0, 0]]), np.array([[-1.0, 0]])) == (-1, -1, 0)
     with pytest.raises(CatalogError, match=r"\(0, 5\) and \(7, 5\)"):
-        similarity.bertscore(same[:0], same)
+        bertscore(same[:0], same)
     with pytest.raises(CatalogError, match="cannot be matched"):
-        similarity.bertscore(same[:, :2], same)
+        bertscore(same[:, :2], same)
 
 
 def test_consecutive_cosine_by_hand():
