@@ -18,12 +18,6 @@ PAGES = ["overview", "system", "compare", "datasets", "models", "pipeline", "sql
 PARTS = ["Results", "Tables", "Card", "Parameters", "Pipeline"]
 
 
-@pytest.fixture(autouse=True)
-def _no_component_scan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each run of AppTest reads the metadata of all installed packages, to find components; the app has none."""
-    monkeypatch.setattr("streamlit.components.v2.manifest_scanner.scan_component_manifests", list, raising=False)
-
-
 @pytest.fixture(scope="module")
 def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with all tables and no row."""
