@@ -1,6 +1,7 @@
 """System arithmetic: hand-computed data, drops and graphs; verification and hidden counts on tiny models; a run of every stage."""
 
 import json
+from functools import cache
 
 import polars as pl
 import pytest
@@ -78,7 +79,7 @@ def test_pairs_are_exact():
 
 
 def test_the_same_seed_gives_the_same_data_set(monkeypatch):
-    every = dataset.pairs  # a third of those of two digits: with all of them a build takes seconds
+    every = cache(dataset.pairs)  # a third of those of two digits: with all of them a build takes seconds
 
     def fewer(op, digits, negative=False):
         return [(a, b) for a, b in every(op, digits, negative) if digits != 2 or a % 3 == 0]
