@@ -63,9 +63,10 @@ def draw(plot: dict[str, Any]) -> None:
                 return
             spec = read_vega(path)
             spec.pop("title", None)
+            described = spec.pop("description", None)  # Streamlit warns, with a traceback, where a picture has it beside `alt`
             own = spec.get("config", {})
             spec["config"] = own | {mark: defaults | own.get(mark, {}) for mark, defaults in DEFAULTS.items()}
-            st.vega_lite_chart(spec, width="stretch" if _stretches(spec) else "content", alt=plot["title"])
+            st.vega_lite_chart(spec, width="stretch" if _stretches(spec) else "content", alt=plot["title"] or described)
         except CatalogError as error:
             st.warning(ui.message(error))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from app_lib import browse, claims, data, graph, plots, ui
+from app_lib import browse, claims, data, glossary, graph, plots, ui
 
 SENSITIVE = "Tables of model outputs, some of which may offend. Open to see them."
 USED = {
@@ -18,7 +18,7 @@ USED = {
 def head(system: dict[str, Any]) -> None:
     """Draw title, summary, the links to the paper, and what the system uses."""
     st.title(ui.esc(system["title"]), anchor=False)
-    st.markdown(ui.esc(system["summary"]))
+    st.markdown(ui.esc(system["summary"]), help=glossary.of(system["summary"]))
     st.markdown(f"*{ui.esc(system['paper_title'])}*")
     name = system["system"]
     uses = data.records("SELECT DISTINCT kind, name FROM uses WHERE system = $s ORDER BY kind, name", {"s": name})
