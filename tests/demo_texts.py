@@ -241,8 +241,6 @@ DVC = """stages:
       - reports/demo_heads/${profile}/results.parquet: {cache: false}
       - reports/demo_heads/${profile}/tables: {cache: false}
       - reports/demo_heads/${profile}/run.json: {cache: false, persist: true}
-    metrics:
-      - reports/demo_heads/${profile}/metrics.json: {cache: false}
     plots:
       - reports/demo_heads/${profile}/plots: {cache: false}
   demo_text_train:
