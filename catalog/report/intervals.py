@@ -35,20 +35,20 @@ def wilson(k: float, n: float, level: float = 0.95) -> tuple[float, float]:
     return (0.0 if k == 0 else (middle - half) / scale), (1.0 if k == n else (middle + half) / scale)
 
 
-def clustered_share(hits: Sequence[int], sizes: Sequence[int], level: float = 0.95) -> tuple[float, float] | tuple[None, None]:
+def clustered_share(hits: Sequence[int], sizes: Sequence[int], level: float = 0.95) -> tuple[float, float]:
     """Interval of a share whose items come in clusters, as words come in models: items of one cluster may succeed or fail together.
 
     Wilson's interval at the effective number of items (Korn and Graubard 1998, Survey Methodology 24): n is divided by the design effect,
     the variance between clusters over that of independent items, which a few clusters may show below 1 by luck and is taken as 1 then; and
     multiplied by the squared ratio of Student's quantiles at n - 1 and at the number of clusters less one. Unlike Student's interval of the
-    clusters' shares it has a length where all clusters agree. Of a single cluster there is none.
+    clusters' shares it has a length where all clusters agree. A single cluster says nothing of others: 0 to 1.
 
     Args:
         hits, sizes: successes and items of each cluster.
     """
     k, m = np.asarray(hits, dtype=float), np.asarray(sizes, dtype=float)
     if len(k) < 2:
-        return None, None
+        return 0.0, 1.0
     n, clusters = float(m.sum()), len(m)
     p = float(k.sum()) / n
     between = clusters / (clusters - 1) * float(((k - p * m) ** 2).sum()) / n**2

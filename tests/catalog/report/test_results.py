@@ -91,7 +91,7 @@ def test_a_share_of_clustered_items_has_a_wider_interval():
     # Of many clusters that agree the quantiles are alike and no item is lost; of three that agree it is Wilson's of 36 (2.030 / 4.303)².
     assert clustered_share([1] * 500, [2] * 500) == pytest.approx(results.wilson(500, 1000), abs=1e-3)
     assert clustered_share([0, 0, 0], [12, 12, 12]) == pytest.approx(results.wilson(0, 36 * (2.0301 / 4.3027) ** 2), abs=1e-3)
-    assert clustered_share([3], [4]) == (None, None)
+    assert clustered_share([3], [4]) == (0, 1)
 
 
 def test_the_interval_of_clustered_items_covers_where_wilsons_does_not():
