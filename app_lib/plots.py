@@ -33,7 +33,7 @@ DEFAULTS = {
 LEGENDS = ("color", "fill", "stroke", "shape", "strokeDash")
 JOINED = ("concat", "hconcat", "vconcat")
 # A joined picture has a width of its own. Where the card is narrower, the picture scrolls within it, and the page does not.
-SCROLL = "<style>[data-testid='stVegaLiteChart'] {overflow-x: auto; overflow-y: hidden}</style>"
+SCROLL = "<style>[data-testid='stVegaLiteChart'] {max-width: 100%; overflow-x: auto; overflow-y: hidden}</style>"
 
 
 def find(path: str) -> Path:
