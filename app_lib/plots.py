@@ -19,6 +19,7 @@ DEFAULTS = {
     "rule": {"color": NEUTRAL},
     "tick": {"color": NEUTRAL},
     "errorbar": {"rule": {"color": NEUTRAL}, "ticks": {"color": NEUTRAL}},
+    "axisY": {"labelLimit": 140},  # Streamlit's 100 cuts the names of methods
     # Legends stand below the picture, one under another, as they would take half of a phone's width beside it.
     "legend": {
         "symbolBaseFillColor": NEUTRAL,

@@ -22,9 +22,10 @@ MEASURED = """() => [...document.querySelectorAll('[data-testid=stVegaLiteChart]
     const svg = chart.querySelector('svg.marks');
     const beyond = inner => legend => Math.max(box(inner).left - box(legend).left, box(legend).right - box(inner).right,
                                                box(legend).bottom - box(inner).bottom);
+    const filled = path => !['none', 'transparent', null].includes(path.getAttribute('fill'));  // dashes around a dot are not seen
     const legends = [...svg.querySelectorAll('g.role-legend')];
     const symbols = legend => [...legend.querySelectorAll('g.role-legend-symbol path')].map(
-        path => ['d', 'fill', 'stroke', 'stroke-dasharray', 'opacity'].map(name => path.getAttribute(name)).join(' '));
+        path => ['d', 'fill', 'stroke', ...(filled(path) ? [] : ['stroke-dasharray'])].map(name => path.getAttribute(name)).join(' '));
     return {
         title: chart.getAttribute('aria-label'),
         beyond: box(chart).right - card.right,

@@ -136,7 +136,7 @@ def dose(table: pl.DataFrame, model: str) -> dict:
             ],
         },
         resolve={"scale": {"y": "independent"}},
-        width=110,
+        width=108,
     )
 
 

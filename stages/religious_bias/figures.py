@@ -90,7 +90,7 @@ def mitigation(table: pl.DataFrame) -> dict:
         data.sort("panel", "model", "mitigation"),
         facet=field("panel", "nominal", None),
         columns=2,
-        spec={"width": 108, "height": 110, "layer": [zero, bars, points]},
+        spec={"width": 90, "height": 110, "layer": [zero, bars, points]},
         resolve={"scale": {"x": "independent"}},
     )
 
@@ -115,7 +115,7 @@ def images(table: pl.DataFrame) -> dict:
         data.sort("panel", "religion"),
         facet=field("panel", "nominal", None),
         columns=2,
-        spec={"width": 136, "height": 110, "layer": [bars, rules, truth]},
+        spec={"width": 134, "height": 110, "layer": [bars, rules, truth]},
     )
 
 
