@@ -33,7 +33,6 @@ DEFAULTS = {
 }
 LEGENDS = ("color", "fill", "stroke", "shape", "strokeDash")
 JOINED = ("concat", "hconcat", "vconcat")
-# A joined picture has a width of its own. Where the card is narrower, the picture scrolls within it, and the page does not.
 SCROLL = "<style>[data-testid='stVegaLiteChart'] {max-width: 100%; overflow-x: auto; overflow-y: hidden}</style>"
 
 
@@ -63,6 +62,11 @@ def read_vega(path: Path) -> dict[str, Any]:
     if not isinstance(spec, dict) or _has_url(spec):
         raise CatalogError(f"The picture {path.name} must be one Vega-Lite object that holds its own data.")
     return spec
+
+
+def scroll_in_cards() -> None:
+    """Let joined pictures, which have a width of their own, scroll within a card that is narrower, so that the page does not."""
+    st.html(SCROLL)
 
 
 def draw(plot: dict[str, Any]) -> None:

@@ -261,6 +261,8 @@ DVC = """stages:
     deps: [reports/demo_heads, reports/demo_text, data/demo_sums/README.md]
     outs:
       - catalog.json: {cache: false}
+    metrics:
+      - reports/catalog/metrics: {cache: false}
 """
 
 LOCK = """schema: '2.0'

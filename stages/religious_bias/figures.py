@@ -89,8 +89,8 @@ def mitigation(table: pl.DataFrame) -> dict:
         "Change under mitigation",
         data.sort("panel", "model", "mitigation"),
         facet=field("panel", "nominal", None),
-        columns=2,
-        spec={"width": 90, "height": 110, "layer": [zero, bars, points]},
+        columns=1,
+        spec={"width": 200, "height": 90, "layer": [zero, bars, points]},
         resolve={"scale": {"x": "independent"}},
     )
 

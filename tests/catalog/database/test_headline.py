@@ -35,20 +35,21 @@ def test_every_file_has_the_same_keys_and_counts_the_claims(con, demo_root):
     assert len(rows) == 3 * len(found) and sum(int(row["claims"]) for row in rows) == sum(sum(n["claims"].values()) for n in found.values())
 
 
-def test_dvc_shows_them(con, tmp_path):
+def test_dvc_shows_them(con, tmp_path_factory):
     """The real DVC, in a folder of its own with this project's declarations of the leaf: a row a system, and one plot."""
-    headline.write_all(con, tmp_path / "reports/catalog")
+    own = tmp_path_factory.mktemp("dvc")  # the demo project has a pipeline of its own
+    headline.write_all(con, own / "reports/catalog")
     declared = yaml.safe_load((params.ROOT / "dvc.yaml").read_text())["stages"]["catalog"]
     leaf = {"cmd": "true", "metrics": declared["metrics"], "plots": declared["plots"]}
-    io.write_text(yaml.safe_dump({"stages": {"catalog": leaf}}), tmp_path / "dvc.yaml")
+    io.write_text(yaml.safe_dump({"stages": {"catalog": leaf}}), own / "dvc.yaml")
 
     def dvc(*words: str) -> str:
-        done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=tmp_path, capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=own, capture_output=True, text=True, check=True)
         return done.stdout
 
     dvc("init", "--no-scm")
     lines = dvc("metrics", "show").splitlines()
-    assert len(lines) == 1 + len(list((tmp_path / "reports/catalog/metrics").iterdir())) and len(lines[0]) < 200
+    assert len(lines) == 1 + len(list((own / "reports/catalog/metrics").iterdir())) and len(lines[0]) < 200
     assert "claims.undecided" in lines[0] and "main.ours" in lines[0]
     dvc("plots", "show", "--out", "shown")
-    assert "Claims of the papers by verdict" in (tmp_path / "shown/index.html").read_text()
+    assert "Claims of the papers by verdict" in (own / "shown/index.html").read_text()
