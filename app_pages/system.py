@@ -71,6 +71,7 @@ def results_tab(system: str, profile: str | None) -> None:
     pictures = data.records("SELECT * FROM plots WHERE system = $s AND profile = $p ORDER BY name", {"s": system, "p": profile})
     if pictures:
         st.subheader("Pictures", anchor=False)
+        plots.scroll_in_cards()
         for start in range(0, len(pictures), 2):
             pair = pictures[start : start + 2]
             for cell, picture in zip(st.columns(2) if len(pair) == 2 else [st.container()], pair, strict=True):

@@ -40,6 +40,11 @@ def _libraries_are_no_garbage() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    """Let Python tidy up at its end what `_libraries_are_no_garbage` left out."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session")
 def _demo_built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo project with its database, built once; tests get copies."""
