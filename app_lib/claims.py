@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from app_lib import data, strips, ui
+from app_lib import data, glossary, sql_links, strips, ui
 
 _CLAIMS = """
 SELECT c.*, s.title, s.main_claim, s.sort_order, m.display_name, m.unit, m.min_value, m.max_value
@@ -100,7 +100,7 @@ def _card(row: dict[str, Any], own_tests: list[dict[str, Any]]) -> None:
         ui.verdict_badge(row["verdict"])
         if row["claim"] == row["main_claim"]:
             st.badge("main claim", color="blue", icon=":material/star:")
-    st.markdown(f"**{ui.esc(row['text'])}**")
+    st.markdown(f"**{ui.esc(row['text'])}**", help=glossary.of(row["text"]))
     figures(row)
     for item in own_tests:
         test(item)
@@ -108,13 +108,8 @@ def _card(row: dict[str, Any], own_tests: list[dict[str, Any]]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(ui.esc(" · ".join(text for text in (row["where_printed"], _TRUST.get(row["trust"])) if text)))
         st.space("stretch")
-        if row["sql_rows"]:
-            st.page_link(
-                "app_pages/sql.py",
-                label="Open the rows",
-                icon=":material/table_rows:",
-                query_params={"sql": row["sql_rows"]},
-            )
+        if address := sql_links.query_params(row["sql_rows"] or ""):
+            st.page_link("app_pages/sql.py", label="Open the rows", icon=":material/table_rows:", query_params=address)
         with st.popover("SQL", type="tertiary", icon=":material/code:"):
             for label, sql in [("Our number", row["sql_ours"]), ("Compared with", row["sql_against"])]:
                 if sql:

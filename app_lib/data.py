@@ -21,9 +21,8 @@ from app_lib.sql_answer import cannot_open
 from catalog.base.errors import CatalogError
 from catalog.base.params import ROOT
 from catalog.database import content
+from catalog.database.db import BUILD as BUILD_COMMAND
 from catalog.database.db import connect
-
-BUILD_COMMAND = "dvc repro -f -s catalog"
 
 
 @dataclass

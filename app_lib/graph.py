@@ -16,16 +16,11 @@ _COLORS = {
     "evaluation": ("#dbe4ff", "#1f2f7a"),
     "catalog": ("#495057", "#ffffff"),
 }
-_BADGES = {
-    "asset": "gray",
-    "base model": "violet",
-    "data": "green",
-    "training": "orange",
-    "measuring": "primary",
-    "evaluation": "blue",
-    "catalog": "gray",
-}
 KINDS = tuple(_COLORS)
+_BOXES = [
+    'node [shape=box, style="filled,rounded", penwidth=0, fontname="Helvetica,Arial,sans-serif", fontsize=12];',
+    'node [margin="0.16,0.07", height=0.34];',
+]
 
 
 def kind(stage: str, system: str | None) -> str:
@@ -76,8 +71,7 @@ def dot(stages: list[dict[str, Any]], keep: set[str], pairs: list[tuple[str, str
     lines = [
         "digraph pipeline {",
         'rankdir=LR; bgcolor="transparent"; nodesep=0.16; ranksep=0.55;',
-        'node [shape=box, style="filled,rounded", penwidth=0, fontname="Helvetica,Arial,sans-serif", fontsize=12];',
-        'node [margin="0.16,0.07", height=0.34];',
+        *_BOXES,
         'edge [color="#8f98a8", penwidth=1.2, arrowsize=0.6];',
     ]
     for row in stages:
@@ -89,14 +83,17 @@ def dot(stages: list[dict[str, Any]], keep: set[str], pairs: list[tuple[str, str
     return "\n".join([*lines, "}"])
 
 
+def legend(kinds: set[str]) -> str:
+    """Return the DOT text of one box a kind, in a row: drawn like the stages, so that the colours are theirs on any page."""
+    boxes = [f'{_text(name)} [fillcolor="{_COLORS[name][0]}", fontcolor="{_COLORS[name][1]}"];' for name in KINDS if name in kinds]
+    return "\n".join(["digraph kinds {", 'bgcolor="transparent"; nodesep=0.12; pad=0;', *_BOXES, *boxes, "}"])
+
+
 def draw(stages: list[dict[str, Any]], keep: set[str], pairs: list[tuple[str, str]]) -> None:
     """Draw the stages in `keep`, and which colour is which kind of stage."""
     present = {kind(row["stage"], row["system"]) for row in stages if row["stage"] in keep}
     with st.container(border=True):
-        with st.container(horizontal=True, gap="small"):
-            for name in KINDS:
-                if name in present:
-                    st.badge(name, color=_BADGES[name])
+        st.graphviz_chart(legend(present), width="content", alt="The colour of each kind of stage")
         st.graphviz_chart(dot(stages, keep, pairs), width="content", alt="Stages and what they read from each other")
 
 

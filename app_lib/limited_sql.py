@@ -5,6 +5,7 @@ that an ordinary query does not wait for its start, and several may run at once,
 does not hold up the others.
 """
 
+import atexit
 import json
 import os
 import subprocess
@@ -136,13 +137,15 @@ class Pool:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """End the processes that wait; the others end with their queries."""
+        """End the processes and the thread that starts them."""
         with self._changed:
             self.most = 0
             idle, self._idle = self._idle, []
             self._changed.notify_all()
         for worker in idle:
             worker.kill()
+        if self._keeper is not None:
+            self._keeper.join()  # processes that are busy with a query end with it
 
     def _keep(self) -> None:
         while True:
@@ -167,6 +170,8 @@ class Pool:
 
 
 _POOL = Pool()
+# A thread that still runs when Python ends keeps objects of DuckDB alive, and DuckDB then prints a page about leaks.
+atexit.register(_POOL.close)
 
 
 def warm() -> None:

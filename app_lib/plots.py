@@ -12,13 +12,28 @@ from catalog.base.io import parse_json
 
 # Vega draws texts, rules and the symbols of a legend in black where a specification gives no colour; this grey reads on both pages.
 NEUTRAL = "#868e96"
+LEGEND_WIDTH = 300  # pixels; a card on a phone is 330 wide inside
+LETTER, SYMBOL = 7.0, 34  # widest that a letter of a legend and the symbol with its gaps usually are
 DEFAULTS = {
     "text": {"color": NEUTRAL},
     "rule": {"color": NEUTRAL},
     "tick": {"color": NEUTRAL},
     "errorbar": {"rule": {"color": NEUTRAL}, "ticks": {"color": NEUTRAL}},
-    "legend": {"symbolBaseFillColor": NEUTRAL, "symbolBaseStrokeColor": NEUTRAL},
+    "axisY": {"labelLimit": 140},  # Streamlit's 100 cuts the names of methods
+    # Legends stand below the picture, one under another, as they would take half of a phone's width beside it.
+    "legend": {
+        "symbolBaseFillColor": NEUTRAL,
+        "symbolBaseStrokeColor": NEUTRAL,
+        "orient": "bottom",
+        "labelLimit": LEGEND_WIDTH - SYMBOL,
+        "titleLimit": LEGEND_WIDTH,
+        "gradientLength": 200,
+        "layout": {"bottom": {"direction": "vertical", "anchor": "start"}},
+    },
 }
+LEGENDS = ("color", "fill", "stroke", "shape", "strokeDash")
+JOINED = ("concat", "hconcat", "vconcat")
+SCROLL = "<style>[data-testid='stVegaLiteChart'] {max-width: 100%; overflow-x: auto; overflow-y: hidden}</style>"
 
 
 def find(path: str) -> Path:
@@ -49,6 +64,11 @@ def read_vega(path: Path) -> dict[str, Any]:
     return spec
 
 
+def scroll_in_cards() -> None:
+    """Let joined pictures, which have a width of their own, scroll within a card that is narrower, so that the page does not."""
+    st.html(SCROLL)
+
+
 def draw(plot: dict[str, Any]) -> None:
     """Draw one row of the table `plots` with its title; a picture that cannot be drawn becomes one sentence."""
     with st.container(border=True, height="stretch"):
@@ -61,18 +81,65 @@ def draw(plot: dict[str, Any]) -> None:
                 picture = base64.b64encode(path.read_bytes()).decode()
                 st.image(f"data:image/png;base64,{picture}", width="stretch", alt=plot["title"])
                 return
-            spec = read_vega(path)
-            spec.pop("title", None)
-            own = spec.get("config", {})
-            spec["config"] = own | {mark: defaults | own.get(mark, {}) for mark, defaults in DEFAULTS.items()}
-            st.vega_lite_chart(spec, width="stretch" if _stretches(spec) else "content", alt=plot["title"])
+            described, parts = _dressed(read_vega(path))
+            for part in parts:
+                st.vega_lite_chart(part, width="stretch" if _stretches(part) else "content", alt=plot["title"] or described)
         except CatalogError as error:
             st.warning(ui.message(error))
 
 
+def _dressed(spec: dict[str, Any]) -> tuple[str | None, list[dict[str, Any]]]:
+    """Its description, and the specification in parts that fit a card, with the defaults of this app where it says nothing else.
+
+    The title goes, since the card shows it, and the description: Streamlit warns, with a traceback, where a picture has it beside `alt`.
+    """
+    spec.pop("title", None)
+    described = spec.pop("description", None)
+    own = spec.get("config", {})
+    spec["config"] = own | {mark: defaults | own.get(mark, {}) for mark, defaults in DEFAULTS.items()}
+    _arrange_legends(spec, [])
+    return described, _parts(spec)
+
+
+def _parts(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """A picture whose joined views have no width of their own as single views, each as wide as its card; any other as it is.
+
+    Vega-Lite fits no joined view to a width. Each part gets what is said once for all: configuration and data.
+    """
+    views = [view for kind in JOINED for view in spec.get(kind, [])]
+    if views and all(_stretches(view) for view in views):
+        shared = {key: value for key, value in spec.items() if key not in (*JOINED, "columns", "resolve", "spacing")}
+        return [_fitted(shared | view) for view in views]
+    return [_fitted(spec) if _stretches(spec) else spec]
+
+
+def _fitted(spec: dict[str, Any]) -> dict[str, Any]:
+    """A single view that gives up width for its axes, but no height: the legends below would leave it none."""
+    return {"autosize": {"type": "fit-x", "contains": "padding"}} | spec
+
+
+def _arrange_legends(view: Any, rows: list[Any]) -> None:
+    """Give each legend of categories in ``view`` and the views within it as many columns as fit below each other on a phone."""
+    if not isinstance(view, dict):
+        return
+    found = view.get("data")
+    rows = found.get("values", rows) if isinstance(found, dict) else rows
+    encoding = view.get("encoding")
+    for name, channel in encoding.items() if isinstance(encoding, dict) else ():
+        categories = isinstance(channel, dict) and channel.get("type") in ("nominal", "ordinal") and "field" in channel
+        if name in LEGENDS and categories and channel.get("legend", {}) is not None:
+            named = {str(row.get(channel["field"])) for row in rows if isinstance(row, dict)}
+            width = SYMBOL + LETTER * max(map(len, named), default=0)
+            channel["legend"] = {"columns": max(1, int(LEGEND_WIDTH // width))} | channel.get("legend", {})
+    for kind in ("layer", *JOINED):
+        for inner in view.get(kind, []) if isinstance(view.get(kind), list) else ():
+            _arrange_legends(inner, rows)
+    _arrange_legends(view.get("spec"), rows)
+
+
 def _stretches(spec: dict[str, Any]) -> bool:
     """Single and layered views without a width of their own may fill the column; joined views keep their own width."""
-    return not {"width", "facet", "repeat", "concat", "hconcat", "vconcat", "spec"} & set(spec) and not _has_facet_channel(spec)
+    return not {"width", "facet", "repeat", *JOINED, "spec"} & set(spec) and not _has_facet_channel(spec)
 
 
 def _has_facet_channel(spec: dict[str, Any]) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from app_lib import charts, claims, data, ui
+from app_lib import charts, claims, data, glossary, ui
 
 COLUMNS = 3
 
@@ -67,10 +67,10 @@ def card(system: dict[str, Any], own: list[dict[str, Any]], measured: list[str])
     with st.container(border=True, height="stretch", gap="xsmall"):
         st.caption(ui.esc(" · ".join(text for text in (system["task"], system["venue"]) if text)))
         st.subheader(ui.esc(system["title"]), anchor=False)
-        st.markdown(ui.esc(system["summary"]))
+        st.markdown(ui.esc(system["summary"]), help=glossary.of(system["summary"]))
         shown = next((row for row in main if row["verdict"] != "not measured"), main[0] if main else None)
         if shown is not None:
-            st.markdown(f":gray[:small[{ui.esc(shown['text'])}]]")
+            st.markdown(f":gray[:small[{ui.esc(shown['text'])}]]", help=glossary.of(shown["text"], known=system["summary"]))
             claims.figures(shown)
         st.space("stretch")
         with st.container(horizontal=True, gap="small", vertical_alignment="center"):

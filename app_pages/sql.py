@@ -4,11 +4,13 @@ import streamlit as st
 
 from app_lib import data, limited_sql, sql_links, ui
 from catalog.base.errors import CatalogError
+from catalog.database import sql_text
 
 START = (
     "SELECT system, profile, claim, verdict, reported, ours, ours_low, ours_high, against_name, against\n"
     "FROM claims\nORDER BY system, profile, claim"
 )
+FIRST_TABLE = "claims"  # of which the dictionary tells first; START reads it
 
 
 def take_query() -> None:
@@ -22,7 +24,7 @@ def asked_for() -> str | None:
     """Return the statement that the address names: `?query=` a named one, `?sql=` any, with values for its `$name`s."""
     asked = st.query_params.to_dict()
     if "sql" in asked:
-        sql = sql_links.fill(asked["sql"].strip(), asked)
+        sql = sql_text.fill(asked["sql"].strip(), asked)
         if len(sql) <= sql_links.MAX_LINK:
             return sql
         st.warning(f"The statement in the address is too long: it may have {sql_links.MAX_LINK:,} characters.")
@@ -61,7 +63,8 @@ def dictionary() -> None:
     if not tables:
         return
     labels = [row["name"] if row["schema"] == "main" else f"{row['schema']}.{row['name']}" for row in tables]
-    place = st.selectbox("Tables and columns", range(len(tables)), format_func=lambda i: labels[i], key="dictionary")
+    first = labels.index(FIRST_TABLE) if FIRST_TABLE in labels else 0
+    place = st.selectbox("Tables and columns", range(len(tables)), index=first, format_func=lambda i: labels[i], key="dictionary")
     row = tables[place]
     st.caption(ui.esc(row["comment"] or "No description."))
     columns = data.table(

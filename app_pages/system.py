@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from app_lib import browse, claims, data, graph, plots, ui
+from app_lib import browse, claims, data, glossary, graph, plots, ui
 
 SENSITIVE = "Tables of model outputs, some of which may offend. Open to see them."
 USED = {
@@ -18,7 +18,7 @@ USED = {
 def head(system: dict[str, Any]) -> None:
     """Draw title, summary, the links to the paper, and what the system uses."""
     st.title(ui.esc(system["title"]), anchor=False)
-    st.markdown(ui.esc(system["summary"]))
+    st.markdown(ui.esc(system["summary"]), help=glossary.of(system["summary"]))
     st.markdown(f"*{ui.esc(system['paper_title'])}*")
     name = system["system"]
     uses = data.records("SELECT DISTINCT kind, name FROM uses WHERE system = $s ORDER BY kind, name", {"s": name})
@@ -71,6 +71,7 @@ def results_tab(system: str, profile: str | None) -> None:
     pictures = data.records("SELECT * FROM plots WHERE system = $s AND profile = $p ORDER BY name", {"s": system, "p": profile})
     if pictures:
         st.subheader("Pictures", anchor=False)
+        plots.scroll_in_cards()
         for start in range(0, len(pictures), 2):
             pair = pictures[start : start + 2]
             for cell, picture in zip(st.columns(2) if len(pair) == 2 else [st.container()], pair, strict=True):

@@ -7,14 +7,15 @@ import contextlib
 
 from catalog.base import params
 from catalog.base.errors import run
-from catalog.database import content, db, export
+from catalog.database import content, db, export, headline
 
 
 def main() -> None:
-    """Write `catalog.duckdb`, `catalog.json`, `reports/catalog/croissant/` and `reports/catalog/model_cards/`."""
+    """Write `catalog.duckdb`, `catalog.json`, and what is under `reports/catalog/`."""
     path = db.build()
     with contextlib.closing(db.connect(path)) as con:
         export.write_all(con, params.ROOT / "reports" / "catalog")
+        headline.write_all(con, params.ROOT / "reports" / "catalog")
         content.write(con)
         systems, results, claims = con.execute(
             "SELECT (SELECT count(*) FROM systems), (SELECT count(*) FROM results), (SELECT count(*) FROM claims)"

@@ -1,6 +1,7 @@
 """Fixtures shared by the tests: a tiny invented project and the database built from it."""
 
 import contextlib
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -27,6 +28,21 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(1)
         yield
         torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _libraries_are_no_garbage() -> None:
+    """Leave what is imported by now out of garbage collection.
+
+    Each training run collects garbage, and to look through torch and transformers for it takes a third of a second.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Let Python tidy up at its end what `_libraries_are_no_garbage` left out."""
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from ruamel.yaml import YAML
@@ -106,12 +107,18 @@ def project_file(root, module):
 
 def imports(path):
     """Modules that a file imports anywhere, also inside functions; for ``from a import b`` both a and a.b."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    return _imported(path.read_text(encoding="utf-8"))
+
+
+@cache  # most files are part of many stages
+def _imported(text):
+    found = []
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
 
 
 def code_files(root, module):
@@ -126,7 +133,7 @@ def code_files(root, module):
     return {
         name
         for name, path in found.items()
-        if name not in PACKAGES and (len(ast.parse(path.read_text("utf-8")).body) > 1 or path.name != "__init__.py")
+        if name not in PACKAGES and (path.name != "__init__.py" or len(ast.parse(path.read_text("utf-8")).body) > 1)
     }
 
 

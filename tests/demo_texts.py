@@ -241,8 +241,6 @@ DVC = """stages:
       - reports/demo_heads/${profile}/results.parquet: {cache: false}
       - reports/demo_heads/${profile}/tables: {cache: false}
       - reports/demo_heads/${profile}/run.json: {cache: false, persist: true}
-    metrics:
-      - reports/demo_heads/${profile}/metrics.json: {cache: false}
     plots:
       - reports/demo_heads/${profile}/plots: {cache: false}
   demo_text_train:
@@ -263,6 +261,8 @@ DVC = """stages:
     deps: [reports/demo_heads, reports/demo_text, data/demo_sums/README.md]
     outs:
       - catalog.json: {cache: false}
+    metrics:
+      - reports/catalog/metrics: {cache: false}
 """
 
 LOCK = """schema: '2.0'

@@ -107,7 +107,7 @@ def bertscore(embeddings_out: np.ndarray, embeddings_ref: np.ndarray) -> tuple[f
         embeddings_ref: (m, d) of the reference's.
 
     Returns:
-        Means of the best cosines, over the output's tokens, over the reference's, and their harmonic mean (0 unless both are positive).
+        Means of the best cosines, over the output's tokens, over the reference's, and F1 (0 unless both are positive).
 
     Raises:
         CatalogError: no token on one side, or vectors of different lengths.

@@ -1,6 +1,6 @@
-"""Confidence intervals: Wilson's for a share, the percentile bootstrap for anything else.
+"""Confidence intervals: Wilson's for a share, Korn and Graubard's for one of clustered items, the percentile bootstrap for anything else.
 
-Both are deterministic: the bootstrap's resamples come from a seeded generator, in chunks whose size depends on the
+All are deterministic: the bootstrap's resamples come from a seeded generator, in chunks whose size depends on the
 number of items alone.
 """
 
@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
 import numpy as np
+from scipy import stats
 
 from catalog.base.errors import CatalogError
 
 _CELLS = 4_000_000  # values resampled at once; bounds the memory of one chunk to 32 MB
 
 
-def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
+def wilson(k: float, n: float, level: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of a share, `k` successes in `n` trials (Wilson 1927); holds at 0, at 1 and for small `n`.
 
     With p = k/n and the normal quantile z: (p + z²/2n ± z·sqrt(p(1−p)/n + z²/4n²)) / (1 + z²/n).
@@ -32,6 +33,29 @@ def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
     scale = 1 + z * z / n
     # The bounds at k = 0 and k = n are exactly 0 and 1; rounding must not push them past the share itself.
     return (0.0 if k == 0 else (middle - half) / scale), (1.0 if k == n else (middle + half) / scale)
+
+
+def clustered_share(hits: Sequence[int], sizes: Sequence[int], level: float = 0.95) -> tuple[float, float]:
+    """Interval of a share whose items come in clusters, as words come in models: items of one cluster may succeed or fail together.
+
+    Wilson's interval at the effective number of items (Korn and Graubard 1998, Survey Methodology 24): n is divided by the design effect,
+    the variance between clusters over that of independent items, which a few clusters may show below 1 by luck and is taken as 1 then; and
+    multiplied by the squared ratio of Student's quantiles at n - 1 and at the number of clusters less one. Unlike Student's interval of the
+    clusters' shares it has a length where all clusters agree. A single cluster says nothing of others: 0 to 1.
+
+    Args:
+        hits, sizes: successes and items of each cluster.
+    """
+    k, m = np.asarray(hits, dtype=float), np.asarray(sizes, dtype=float)
+    if len(k) < 2:
+        return 0.0, 1.0
+    n, clusters = float(m.sum()), len(m)
+    p = float(k.sum()) / n
+    between = clusters / (clusters - 1) * float(((k - p * m) ** 2).sum()) / n**2
+    effect = max(1.0, between * n / (p * (1 - p))) if 0 < p < 1 else 1.0
+    few = stats.t.ppf((1 + level) / 2, n - 1) / stats.t.ppf((1 + level) / 2, clusters - 1)
+    effective = n / effect * float(few) ** 2
+    return wilson(p * effective, effective, level)
 
 
 def bootstrap(

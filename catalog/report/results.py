@@ -115,15 +115,11 @@ def _whole(value: Any, name: str, label: str) -> int:
 
 
 def write_results(rows: Iterable[dict[str, Any]], system: str, profile: str, *, root: Path | None = None) -> None:
-    """Check the rows, then write `results.parquet`, sorted by its key, and `metrics.json` for `dvc metrics`.
-
-    `metrics.json` nests experiment, `dataset/model` (and split, where it is not `test`), method and metric; seeds are
-    averaged.
+    """Check the rows, then write `results.parquet`, sorted by its key.
 
     Raises:
         CatalogError: no rows; a value that is not finite or lies outside its metric's range or its interval; a metric
-            that is not in `metrics.yaml`; two rows with one key; a row of another system or profile;
-            a name that `metrics.json` cannot tell from another.
+            that is not in `metrics.yaml`; two rows with one key; a row of another system or profile.
     """
     rows = list(rows)
     if not rows:
@@ -139,7 +135,6 @@ def write_results(rows: Iterable[dict[str, Any]], system: str, profile: str, *, 
     df = pl.DataFrame(rows, schema=SCHEMA).sort(KEY)
     target = folder(system, profile, root)
     io.write_parquet(df, target / "results.parquet")
-    io.write_json(_nested(df), target / "metrics.json")
 
 
 def _checked(item: Any, system: str, profile: str, known: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -156,7 +151,7 @@ def _checked(item: Any, system: str, profile: str, known: dict[str, dict[str, An
     if empty:
         raise CatalogError(f"The result {label} needs a non-empty text for {', '.join(empty)}.")
     for name in ("dataset", "model"):
-        # metrics.json joins the two with a slash and writes a dash for none.
+        # Readers see a dash for none.
         if item[name] is not None and ("/" in item[name] or item[name] == "-"):
             raise CatalogError(
                 f"The result {label} has the {name} {item[name]!r}; use a name without / that is not a dash, or None for none."
@@ -181,17 +176,6 @@ def _checked(item: Any, system: str, profile: str, known: dict[str, dict[str, An
 def _label(item: dict[str, Any]) -> str:
     """The key of a row in words, for messages."""
     return " / ".join(str(item.get(name)) for name in KEY)
-
-
-def _nested(df: pl.DataFrame) -> dict[str, Any]:
-    """Nest results the way `dvc metrics show` prints them: experiment -> dataset/model -> method -> metric -> value."""
-    nested: dict[str, Any] = {}
-    for (experiment, dataset, model, split, method, metric), part in df.group_by(
-        ["experiment", "dataset", "model", "split", "method", "metric"], maintain_order=True
-    ):
-        place = "/".join([dataset or "-", model or "-", *([split] if split != "test" else [])])
-        nested.setdefault(experiment, {}).setdefault(place, {}).setdefault(method, {})[metric] = part["value"].mean()
-    return nested
 
 
 def write_descriptions(

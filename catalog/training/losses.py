@@ -14,6 +14,7 @@ from torch import Tensor
 from catalog.base.errors import CatalogError
 from catalog.models.logits import parts
 from catalog.models.windows import narrowest
+from catalog.training.attention import NAME as SDPA_FLOAT32
 from catalog.training.packing import IGNORE
 
 Batch = dict[str, Tensor]
@@ -81,7 +82,7 @@ def _mask(model: Any, seen: Tensor) -> Tensor:
     """Truth values as the model's attention takes them: eager attention adds its mask to the scores, and would add 1 for true."""
     inner = _unwrapped(model)
     kind = inner.config._attn_implementation
-    if kind == "sdpa":
+    if kind in ("sdpa", SDPA_FLOAT32):
         return seen
     if kind != "eager":
         raise CatalogError(

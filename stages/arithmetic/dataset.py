@@ -13,6 +13,7 @@ pairs of scan and eval, and of the two LoRA splits, are disjoint.
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import polars as pl
 
@@ -108,7 +109,8 @@ def build(p: Data, seed: int) -> pl.DataFrame:
     for op in OPERATIONS:
         two_digit = pairs(op, 2)
         # Shared first operands keep the scan's prefix forest small; take those with enough second operands.
-        firsts = sorted({a for a, _ in two_digit if sum(x == a for x, _ in two_digit) >= p.scan_per_operand})
+        seconds = Counter(a for a, _ in two_digit)
+        firsts = sorted(a for a, count in seconds.items() if count >= p.scan_per_operand)
         scan = []
         for a in rng.sample(firsts, min(p.scan_first_operands, len(firsts))):
             scan += sorted(rng.sample([pair for pair in two_digit if pair[0] == a], p.scan_per_operand))

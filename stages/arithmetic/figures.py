@@ -92,7 +92,7 @@ def chain_graph(nodes: pl.DataFrame, edges: pl.DataFrame, model: str, operation:
     lines = strongest.join(ends, left_on="source", right_on="node").join(ends, left_on="target", right_on="node", suffix="2")
     axis = {
         "values": [1, 2, 3, 4.8],
-        "labelExpr": "{1: 'shallow neurons', 2: 'positions read', 3: 'heads', 4.8: 'deep neurons, by layer'}[datum.value]",
+        "labelExpr": "{1: ['shallow', 'neurons'], 2: ['positions', 'read'], 3: 'heads', 4.8: ['deep neurons,', 'by layer']}[datum.value]",
     }
     x = field(
         "x",
@@ -163,6 +163,7 @@ def verification(table: pl.DataFrame, model: str) -> dict:
             "y": field("drop", "quantitative", "relative fall of accuracy", axis={"format": "%"}),
             "color": field("neurons", "nominal", "set", scale={"domain": ["CNA neurons", "random neurons"], "range": [OWN, OTHER]}),
             "strokeDash": field("protocol", "nominal", "protocol"),
+            "shape": field("protocol", "nominal", "protocol"),
             "tooltip": [
                 field("size", "quantitative"),
                 field("protocol", "nominal"),
@@ -214,12 +215,13 @@ def curves(table: pl.DataFrame) -> dict:
         "Training curves",
         "Loss by tokens read",
         table.select(name, "step", "tokens", "loss", "lr").sort("run", "step"),
-        mark={"type": "line"},
+        mark={"type": "line", "point": True},
         height=240,
         encoding={
             "x": field("tokens", "quantitative", "tokens read"),
             "y": field("loss", "quantitative", "loss (nats a token)"),
             "color": field("run", "nominal", "run"),
+            "shape": field("run", "nominal", "run"),
             "tooltip": [field("run", "nominal"), field("step", "quantitative"), field("loss", "quantitative", format=".3f")],
         },
     )

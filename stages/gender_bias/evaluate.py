@@ -14,13 +14,13 @@ import polars as pl
 from catalog.base.errors import run
 from catalog.base.io import read_json, write_json
 from catalog.base.params import ROOT, profile_params
+from catalog.report.intervals import clustered_share
 from catalog.report.results import (
     describe_dataset,
     describe_model,
     folder,
     row,
     training_facts,
-    wilson,
     write_descriptions,
     write_results,
     write_run,
@@ -74,9 +74,11 @@ def results(profile: str, t: dict[str, pl.DataFrame]) -> list[dict]:
         add("proto-A", r, "log_odds_mean", r["bias"], n=r["professions"], method=f"{r['method']}, {r['gender']}")
     for (kind,), part in t["calibration"].group_by("kind", maintain_order=True):
         r = {"model": None, "method": f"{kind} words"}
+        # Words of one model share its weights and the held-out frames, so the item is a model.
+        models = part.group_by("seed", maintain_order=True).agg(pl.col("inside", "called_biased").sum(), size=pl.len())
         for metric, column in (("interval_coverage", "inside"), ("share_called_biased", "called_biased")):
-            hits = int(part[column].sum())
-            add("calibration", r, metric, hits / len(part), wilson(hits, len(part)), len(part), dataset=None)
+            ci = clustered_share(models[column].to_list(), models["size"].to_list())
+            add("calibration", r, metric, part[column].mean(), ci, len(models), dataset=None)
     return out
 
 

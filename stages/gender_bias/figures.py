@@ -57,11 +57,12 @@ def words(table: pl.DataFrame, model: str) -> dict:
     domain = [float(min(data["d"].min(), data["d_combined"].min())) - 0.2, float(max(data["d"].max(), data["d_combined"].max())) + 0.2]
     axis = {"scale": {"domain": [round(x, 2) for x in domain]}}
     dots = {
-        "mark": {"type": "circle", "opacity": 0.7, "size": 45},
+        "mark": {"type": "point", "filled": True, "opacity": 0.7, "size": 45},
         "encoding": {
             "x": field("d", "quantitative", "log p(man) - log p(woman), unedited (nats)", **axis),
             "y": field("d_combined", "quantitative", "after the combined edit (nats)", **axis),
             "color": field("category", "nominal", "category"),
+            "shape": field("category", "nominal", "category"),
             "tooltip": [
                 field("word", "nominal", "word"),
                 field("category", "nominal", "category"),
@@ -135,7 +136,7 @@ def dose(table: pl.DataFrame, model: str) -> dict:
             ],
         },
         resolve={"scale": {"y": "independent"}},
-        width=130,
+        width=108,
     )
 
 
@@ -174,7 +175,7 @@ def categories(bias: pl.DataFrame) -> dict:
         "model", "category", "mean_abs_d", "mean_abs_d_low", "mean_abs_d_high", method=pl.col("method").replace({"none": "unedited"})
     )
     base = {"x": field("category", "nominal", None), "xOffset": field("method", "nominal", sort=["unedited", "combined"])}
-    colour = field("method", "nominal", "model", scale={"domain": ["unedited", "combined"], "range": [OTHER, OWN]})
+    colour = field("method", "nominal", None, scale={"domain": ["unedited", "combined"], "range": [OTHER, OWN]})
     height = field("mean_abs_d", "quantitative", "mean |log-odds| (nats)")
     bars = {"mark": {"type": "bar"}, "encoding": {**base, "y": height, "color": colour}}
     rules = {
@@ -198,5 +199,6 @@ def training(curves: pl.DataFrame) -> dict:
             "x": field("step", "quantitative", "step"),
             "y": field("loss", "quantitative", "loss (nats a token)", scale={"zero": False}),
             "color": field("variant", "nominal", "model"),
+            "shape": field("variant", "nominal", "model"),
         },
     )

@@ -75,7 +75,7 @@ def distances(table: pl.DataFrame) -> dict:
                 "color": field("method", "nominal", None, sort=shown),
             },
         }
-        facets.append({"title": name, "data": own["data"], "width": 330, "height": 160, **line})
+        facets.append({"title": name, "data": own["data"], "height": 160, **line})
     return spec("How near synthetic rows are to real ones", "Left of holdout rows: nearer than other people", vconcat=facets)
 
 
@@ -90,7 +90,6 @@ def members(likely: pl.DataFrame) -> dict:
         "What fine-tuning gained on seen and on unseen rows",
         "Boxes apart mean that the generator knows its training rows",
         data.sort("who", "part", "gain"),
-        width=300,
         mark={"type": "boxplot", "size": 9, "outliers": {"size": 6, "opacity": 0.4}},
         encoding={
             "x": field("gain", "quantitative", "gain in log-likelihood (nats a token)", scale={"zero": False}),
@@ -126,7 +125,7 @@ def attacks(privacy: pl.DataFrame, llm: set[str]) -> dict:
                 "color": field("kind", "nominal", None, **COLOURS),
             },
         }
-        facets.append({"title": name, "data": own["data"], "width": 280, "layer": [bar, dot]})
+        facets.append({"title": name, "data": own["data"], "layer": [bar, dot]})
     return spec("Can an attacker tell who was in the training table?", "0.5 is chance; intervals are DeLong's", vconcat=facets)
 
 

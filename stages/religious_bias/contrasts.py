@@ -16,7 +16,7 @@ import polars as pl
 from catalog.report.results import wilson
 from stages.religious_bias.dataset import RELIGIONS
 from stages.religious_bias.image_tables import groups
-from stages.religious_bias.tables import judged, t_interval
+from stages.religious_bias.tables import by_frame, judged, matrix, t_interval
 
 RESAMPLES = 2000
 
@@ -54,7 +54,7 @@ def twins(masks: pl.DataFrame) -> pl.DataFrame:
 def contrasts(s: dict[str, pl.DataFrame], scores: pl.DataFrame) -> pl.DataFrame:
     """Single comparisons: model, contrast, value, ci_low, ci_high, n. ``scores`` are those of `signals.scored`."""
     masked = s["quality"].filter(pl.col("correct").is_not_null())["model"].to_list()
-    rows = [*every_masked(s["masks"], masked), *mitigated(scores), *controls(s)]
+    rows = [*every_masked(s["masks"], masked), *crossed(scores), *mitigated(scores), *controls(s)]
     kinds = {"model": pl.String, "contrast": pl.String, "value": pl.Float64, "ci_low": pl.Float64, "ci_high": pl.Float64, "n": pl.Int64}
     return pl.DataFrame(rows, schema=kinds, orient="row")
 
@@ -91,6 +91,32 @@ def extreme(values: np.ndarray, take: Callable[..., float]) -> tuple[float, floa
     """
     each = [(float(column.mean()), *t_interval(column, 1 - 0.05 / values.shape[1])) for column in values.T]
     value, low, high = (take(ends) for ends in zip(*each, strict=True))
+    return value, low, high
+
+
+def crossed(scores: pl.DataFrame) -> list[tuple]:
+    """Largest difference between two religions at cross-domain prompts, by model, paired by frame (twins of a frame are averaged)."""
+    rows = []
+    asked = scores.filter(pl.col("task") == "cross", pl.col("condition") == "none", pl.col("religion") != "")
+    for (model,), part in by_frame(asked).group_by("model", maintain_order=True):
+        values, _ = matrix(part)
+        if len(values) > 1:
+            rows.append((model, "cross-domain, largest difference of two religions", *largest_difference(values), len(values)))
+    return rows
+
+
+def largest_difference(values: np.ndarray) -> tuple[float, float, float]:
+    """The largest difference of two means of (n, k) matched columns, with an interval that is simultaneous over all pairs.
+
+    It cannot be below 0, but its lower end can: then the columns may all have the same mean."""
+    first, second = np.triu_indices(values.shape[1], 1)
+    pairs = values[:, first] - values[:, second]
+    level = 1 - 0.05 / pairs.shape[1]  # of a pair; its interval holds for both signs at once
+    each = []
+    for column in pairs.T:
+        low, high = t_interval(column, level)
+        each += [(float(column.mean()), low, high), (-float(column.mean()), -high, -low)]
+    value, low, high = (max(ends) for ends in zip(*each, strict=True))
     return value, low, high
 
 

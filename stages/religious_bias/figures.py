@@ -32,7 +32,7 @@ def log_ratios(gaps: pl.DataFrame) -> dict:
         "Prior-corrected log ratios by religion",
         data.sort("model", "stem", "religion"),
         mark="rect",
-        width=260,
+        width=240,
         encoding={
             "x": field("religion", "nominal", None, sort=list(RELIGIONS)),
             "y": field("stem", "nominal", "predicate", sort=list(STEMS)),
@@ -64,7 +64,7 @@ def rbs(table: pl.DataFrame) -> dict:
         data.sort("panel", "stem", "religion"),
         facet=field("panel", "nominal", None),
         columns=2,
-        spec={"width": 170, "height": 120, "layer": [bars, rules]},
+        spec={"width": 136, "height": 120, "layer": [bars, rules]},
     )
 
 
@@ -89,8 +89,8 @@ def mitigation(table: pl.DataFrame) -> dict:
         "Change under mitigation",
         data.sort("panel", "model", "mitigation"),
         facet=field("panel", "nominal", None),
-        columns=2,
-        spec={"width": 150, "height": 110, "layer": [zero, bars, points]},
+        columns=1,
+        spec={"width": 200, "height": 90, "layer": [zero, bars, points]},
         resolve={"scale": {"x": "independent"}},
     )
 
@@ -115,7 +115,7 @@ def images(table: pl.DataFrame) -> dict:
         data.sort("panel", "religion"),
         facet=field("panel", "nominal", None),
         columns=2,
-        spec={"width": 170, "height": 110, "layer": [bars, rules, truth]},
+        spec={"width": 134, "height": 110, "layer": [bars, rules, truth]},
     )
 
 

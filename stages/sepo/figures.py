@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from catalog.report.labels import placed, words
-from catalog.report.vega import OTHER, OWN, RULE, field, spec
+from catalog.report.vega import OTHER, OWN, RULE, field, plain, spec
 
 SELECTED = pl.col("selector") != "all"
 
@@ -51,7 +51,7 @@ def methods(summary: pl.DataFrame, trivial: pl.DataFrame) -> dict:
         ]
         columns = ["method", "kind", "accuracy", "accuracy_low", "accuracy_high"]
         own = spec(name, "", part.select(columns).sort("method"))
-        facets.append({"title": name, "data": own["data"], "width": 420, "height": 200, "layer": [*lines, bars, dots]})
+        facets.append({"title": name, "data": own["data"], "height": 200, "layer": [*lines, bars, dots]})
     note = "Mean over seeds, 95 % intervals over documents. Dashed: the untrained policy; dotted: the best rule that reads nothing"
     return spec("Preference accuracy of every method", note, vconcat=facets)
 
@@ -96,13 +96,14 @@ def concentration(shares: pl.DataFrame) -> dict:
     encoding = {
         "x": field("tokens", "quantitative", "share of the tokens, best first"),
         "y": field("reward", "quantitative", "share of the positive reward"),
-        "color": field("oracle", "nominal"),
-        "strokeDash": field("side", "nominal", legend={"symbolType": "stroke"}),  # dots would be alike
+        "color": field("oracle", "nominal", "oracle"),
+        "strokeDash": field("side", "nominal", "side"),
+        "shape": field("side", "nominal", "side"),
     }
     even = {"data": {"values": [{"tokens": 0, "reward": 0}, {"tokens": 1, "reward": 1}]}, "mark": {"type": "line", "color": RULE}}
     even["encoding"] = {"x": field("tokens", "quantitative"), "y": field("reward", "quantitative")}
     data = shares.select("oracle", "set", "side", "tokens", "reward")
-    own = spec("How few tokens carry the reward", "The red line: reward spread evenly", data, width=420, height=260)
+    own = spec("How few tokens carry the reward", "The red line: reward spread evenly", data, height=260)
     return own | {"layer": [even, line | {"encoding": encoding}]}
 
 
@@ -110,15 +111,19 @@ def hits(selection: pl.DataFrame) -> dict:
     """How often a selection holds a token of the changed span, against chance."""
     data = selection.drop_nulls("hits").select("set", "selector", "side", "taken", "hits", "hits_by_chance")
     encoding = {
+        "shape": field("selector", "nominal", "selector"),
         "x": field("taken", "quantitative", "share of the tokens selected"),
         "y": field("hits", "quantitative", "selections that hold the change", scale={"domain": [0, 1]}),
-        "color": field("selector", "nominal"),
+        "color": field("selector", "nominal", "selector"),
     }
     chance = {"mark": {"type": "line", "strokeDash": [4, 4], "color": RULE}}
     chance["encoding"] = {"x": field("taken", "quantitative"), "y": field("hits_by_chance", "quantitative")}
     layers = [{"mark": {"type": "line", "point": True}, "encoding": encoding}, chance]
-    own = spec("Do the selected tokens hold the change?", "Dashed: as many tokens drawn at random", data)
-    return own | {"facet": {"column": field("side", "nominal", None)}, "spec": {"width": 220, "height": 220, "layer": layers}}
+    panels = [
+        {"title": side, "data": {"values": plain(part)}, "height": 220, "layer": layers}
+        for (side,), part in data.group_by("side", maintain_order=True)
+    ]
+    return spec("Do the selected tokens hold the change?", "Dashed: as many tokens drawn at random", hconcat=panels)
 
 
 def ratio(summary: pl.DataFrame) -> dict:
@@ -137,7 +142,7 @@ def ratio(summary: pl.DataFrame) -> dict:
         }
         band["encoding"]["y2"] = {"field": "margin_gain_high"}
         own = spec(experiment, "", part)
-        panels.append({"title": experiment, "data": own["data"], "width": 205, "height": 220, "layer": [line, band]})
+        panels.append({"title": experiment, "data": own["data"], "height": 220, "layer": [line, band]})
     return spec("How many tokens to select", "The other side at its usual share; intervals over documents", hconcat=panels)
 
 

@@ -74,7 +74,7 @@ def grade(main: pl.DataFrame) -> dict:
         "mark": {"type": "rule", "strokeDash": [4, 4], "color": RULE},
         "encoding": {"x": field("fkgl", "quantitative")},
     }
-    return spec("Grade of each system's texts", "The line is the reference's grade", data, width=380, layer=[bars, rule])
+    return spec("Grade of each system's texts", "The line is the reference's grade", data, layer=[bars, rule])
 
 
 def dsari(main: pl.DataFrame) -> dict:
@@ -84,12 +84,12 @@ def dsari(main: pl.DataFrame) -> dict:
         "D-SARI of each system in both forms",
         "In the released form a perfect output stays below 100",
         data.sort("system", "form"),
-        width=380,
         mark={"type": "point", "filled": True, "size": 70},
         encoding={
             "x": field("value", "quantitative", "D-SARI", scale={"domain": [0, 100]}),
             "y": field("system", "nominal", None, sort={"field": "value", "order": "descending"}),
             "color": field("form", "nominal", None, scale={"domain": ["released", "robust"], "range": [OWN, OTHER]}),
+            "shape": field("form", "nominal", None, scale={"domain": ["released", "robust"]}),
         },
     )
 
@@ -105,7 +105,6 @@ def coherence(judged: pl.DataFrame, documents: pl.DataFrame) -> dict:
         "Coherence model on originals, shuffles and outputs",
         "One half: it cannot tell",
         data,
-        width=380,
         mark={"type": "boxplot", "size": 10, "color": OWN, "outliers": {"size": 8, "opacity": 0.5}},
         encoding={"x": field("score", "quantitative", "coherence"), "y": field("what", "nominal", None)},
     )

@@ -1,6 +1,8 @@
 """The pages of the app: on a demo catalog, an empty one and none; rebuilds; wrong SQL; text that is not trusted."""
 
 import contextlib
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,18 +12,12 @@ import pytest
 from app_helpers import APP, replace_catalog, texts, visit
 from streamlit.testing.v1 import AppTest
 
-from app_lib import data
+from app_lib import data, glossary, graph
 from catalog.base import params
 from catalog.database import content, db
 
 PAGES = ["overview", "system", "compare", "datasets", "models", "pipeline", "sql"]
 PARTS = ["Results", "Tables", "Card", "Parameters", "Pipeline"]
-
-
-@pytest.fixture(autouse=True)
-def _no_component_scan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each run of AppTest reads the metadata of all installed packages, to find components; the app has none."""
-    monkeypatch.setattr("streamlit.components.v2.manifest_scanner.scan_component_manifests", list, raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +137,33 @@ def test_sql_page_runs_what_is_typed(shown):
     assert rows.iloc[0].tolist() == [42, 1, 2] and list(rows.columns) == ["answer", "a", "a_1"]
 
 
+def test_the_dictionary_begins_with_the_claims(shown):
+    app = visit("sql")
+    assert app.selectbox(key="dictionary").value == app.selectbox(key="dictionary").options.index("claims")
+    assert {"claim", "verdict", "reported", "ours"} <= set(app.dataframe[1].value["column"])
+
+
+def test_abbreviations_are_explained_once_beside_the_text_that_uses_them(shown):
+    replace_catalog(shown, "UPDATE systems SET summary = 'LoRAs beside DPO'; UPDATE claims SET text = 'DPO-trained: a higher AUC and aucs'")
+    helps = [element.help for element in visit("overview").markdown if element.help]
+    assert helps[:2] == [f"**LoRA**: {glossary.TERMS['LoRA']}\n\n**DPO**: {glossary.TERMS['DPO']}", f"**AUC**: {glossary.TERMS['AUC']}"]
+    assert glossary.of("nothing of the kind, and no DPOX") is None
+
+
+def test_the_legend_of_the_pipeline_has_the_colours_of_the_stages():
+    names = {"fetch@a": "asset", "model@a": "base model", "s_data": "data", "s_train": "training", "s_measure": "measuring"}
+    names |= {"s": "evaluation", "catalog": "catalog"}
+    assert tuple(names.values()) == graph.KINDS
+    stages = [{"stage": name, "system": "s" if name[0] == "s" else None, "desc": None} for name in names]
+
+    def colours(dot):
+        found = re.findall(r'^"([^"]+)" \[(fillcolor="#\w+", fontcolor="#\w+")', dot, re.MULTILINE)
+        return {names.get(name, name): colour for name, colour in found}
+
+    assert colours(graph.legend(set(graph.KINDS))) == colours(graph.dot(stages, set(names), [])) and len(set(graph.KINDS)) == 7
+    assert list(colours(graph.legend({"data", "asset"}))) == ["asset", "data"]
+
+
 def test_a_named_query_fills_the_editor(shown):
     app = visit("sql")
     app.selectbox(key="named_query").set_value("demo_worst_heads").run()
@@ -205,6 +228,7 @@ def test_no_page_renders_html():
     for source in sources:
         text = source.read_text(encoding="utf-8")
         html = text.count("st.html(") - text.count("st.html(strips.")  # pictures made of numbers alone; see test_strips.py
+        html -= text.count("st.html(SCROLL)")  # a constant style
         assert "unsafe_allow" not in text and html == 0 and "st.iframe" not in text, source.name
 
 
@@ -218,6 +242,14 @@ def test_heavy_libraries_are_not_imported(shown):
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=params.ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert "leaked" not in done.stderr  # of DuckDB, where a thread of ours still runs when Python ends
+
+
+def test_a_picture_with_a_description_is_drawn_without_a_warning(shown, caplog):
+    path = shown.parent / "reports/demo_heads/small/plots/head_drops.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"description": "Bars"}))
+    app = visit("system", {"system": "demo_heads"})
+    assert not app.exception and not app.warning and app.get("vega_lite_chart") and "Bars" not in caplog.text
 
 
 def test_a_picture_that_cannot_be_drawn_is_one_sentence(shown):

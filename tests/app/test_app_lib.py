@@ -151,6 +151,44 @@ def test_marks_without_a_colour_of_their_own_are_readable_on_both_pages(shown):
     assert config["text"] == {"color": plots.NEUTRAL} and config["rule"] == {"color": "red"} and config["view"] == {"stroke": None}
 
 
+def test_joined_views_without_a_width_are_drawn_each_as_wide_as_the_card():
+    view = {"mark": "bar", "encoding": {"x": {"field": "a", "type": "quantitative"}}}
+    joined = {
+        "config": {"view": {}},
+        "data": {"values": [{"a": 1}]},
+        "columns": 2,
+        "concat": [{"title": "one"} | view, {"title": "two"} | view],
+    }
+    one, two = plots._parts(joined)
+    assert (one["title"], two["title"]) == ("one", "two") and "concat" not in one and "columns" not in one
+    assert one["data"] == joined["data"] and one["config"] == joined["config"] and one["mark"] == "bar"
+    assert one["autosize"]["type"] == "fit-x" and plots._stretches(one)
+    fixed = joined | {"concat": [{"width": 200} | view, view]}
+    assert plots._parts(fixed) == [fixed] and not plots._stretches(fixed)
+    faceted = {"facet": {"field": "a"}, "spec": view}
+    assert plots._parts(faceted) == [faceted] and not plots._stretches(faceted)
+
+
+def test_legends_have_as_many_columns_as_fit_a_phone():
+    """A letter is taken to be 7 pixels wide and a symbol 34: of names of 6 letters three fit side by side into 300, of 40 letters one."""
+    spec = {
+        "data": {"values": [{"kind": "abcdef", "long": "x" * 40, "size": 1}]},
+        "layer": [
+            {"mark": "bar", "encoding": {"color": {"field": "kind", "type": "nominal"}, "x": {"field": "long", "type": "nominal"}}},
+            {"mark": "point", "encoding": {"shape": {"field": "long", "type": "nominal", "legend": {"title": None}}}},
+            {"mark": "rule", "encoding": {"color": {"field": "kind", "type": "nominal", "legend": None}}},
+            {"mark": "rect", "encoding": {"color": {"field": "size", "type": "quantitative"}}},
+        ],
+    }
+    described, (dressed,) = plots._dressed({"title": "T", "description": "D"} | spec)
+    bar, point, rule, rect = (layer["encoding"] for layer in dressed["layer"])
+    assert bar["color"]["legend"] == {"columns": 3} and "legend" not in bar["x"]
+    assert point["shape"]["legend"] == {"columns": 1, "title": None}
+    assert rule["color"]["legend"] is None and "legend" not in rect["color"]
+    assert described == "D" and not {"title", "description"} & set(dressed)
+    assert dressed["config"]["legend"]["orient"] == "bottom"
+
+
 def test_tables_of_a_system(shown):
     assert browse.system_tables("demo_heads") == {"heads": "Accuracy lost when one head is removed."}
     assert browse.system_tables("no_such_schema") == {}

@@ -1,13 +1,11 @@
 """Statements in addresses: parameters filled in where they are parameters, and nowhere else."""
 
-from urllib.parse import parse_qs, urlsplit
-
 import duckdb
 import pytest
-from app_helpers import visit
+from app_helpers import replace_catalog, visit
 
-from app_lib import sql_links
-from catalog.base.errors import CatalogError
+from app_lib import data, sql_links
+from catalog.database import sql_text
 
 TRICKY = [
     "SELECT '$a', $b, \"$c\", $b -- $d\n, /* $e /* $f */ $g */ $h",
@@ -21,36 +19,36 @@ TRICKY = [
 
 @pytest.mark.parametrize("sql", TRICKY)
 def test_parameters_are_those_that_duckdb_finds(sql):
-    assert set(sql_links.parameters(sql)) == duckdb.extract_statements(sql)[0].named_parameters
+    assert set(sql_text.parameters(sql)) == duckdb.extract_statements(sql)[0].named_parameters
 
 
 def test_values_become_literals_and_texts_and_comments_stay():
     sql = "SELECT '$p', \"$p\", $p, $n, $f, $b, $z, $other -- $p"
     values = {"p": "it's", "n": -3, "f": 1e-5, "b": True, "z": None}
-    filled = sql_links.fill(sql, values)
+    filled = sql_text.fill(sql, values)
     assert filled == "SELECT '$p', \"$p\", 'it''s', -3, 1e-05, true, NULL, $other -- $p"
-    assert sql_links.fill("SELECT $p", {"p": "$q", "q": "never"}) == "SELECT '$q'"
+    assert sql_text.fill("SELECT $p", {"p": "$q", "q": "never"}) == "SELECT '$q'"
     for value in ("'; DROP TABLE x; --", "$$", "\\", "ünï\n", "", float("inf"), -2.5, 10**18, None, False):
-        assert duckdb.execute(sql_links.fill("SELECT $v AS v", {"v": value})).fetchone() == (value,)
+        assert duckdb.execute(sql_text.fill("SELECT $v AS v", {"v": value})).fetchone() == (value,)
 
 
-def test_an_address_gives_the_statement_back():
-    address = sql_links.link('SELECT 1 + $n AS "a&b" -- 50 % of #1\n', n=2, unused="x")
-    split = urlsplit(address)
-    assert split.path == "sql" and not split.fragment
-    assert parse_qs(split.query) == {"sql": ['SELECT 1 + 2 AS "a&b" -- 50 % of #1']}
+def test_a_statement_has_a_link_where_it_fits_into_an_address():
+    assert sql_links.query_params(" SELECT 1 -- 50 % of #1\n") == {"sql": "SELECT 1 -- 50 % of #1"}
+    longest = "SELECT 1".ljust(sql_links.MAX_LINK, "1")
+    assert sql_links.query_params(longest) == {"sql": longest}
+    assert sql_links.query_params(longest + "1") is None and sql_links.query_params("\n") is None
 
 
-def test_a_missing_value_or_too_long_a_statement_is_one_sentence():
-    with pytest.raises(CatalogError, match=r"a value for \$profile"):
-        sql_links.link("SELECT $profile, $model", model="x")
-    with pytest.raises(CatalogError, match="too long for an address"):
-        sql_links.link(f"SELECT '{'x' * 4000}'")
+def test_a_claim_whose_rows_have_a_long_statement_has_no_link(shown):
+    def links():
+        return [link for link in visit("system", {"system": "demo_heads"}).get("page_link") if link.proto.label == "Open the rows"]
+
+    assert len(links()) > 1
+    replace_catalog(shown, "UPDATE claims SET sql_rows = 'SELECT ' || repeat('1', 4000)")
+    assert links() == []
 
 
 def test_every_claim_opens_on_the_page_with_its_values(shown):
-    from app_lib import data
-
     rows = data.records("SELECT * FROM claims")
     # The database has filled the parameters in; a claim's view of its rows is what a reader opens first.
     statements = {row[part] for row in rows for part in ("sql_rows", "sql_ours", "sql_against") if row[part]}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from app_helpers import replace_catalog, visit
 
 from app_lib import data, limited_sql, sql_answer, sql_worker
 from catalog.base.errors import CatalogError
+from catalog.database import db
 
 MEMORY = 500_000_000
 CROSS_JOIN = hostile_sql.ENDLESS["cross join"]
@@ -182,6 +184,28 @@ def test_absent_locked_and_foreign_files_are_one_true_sentence_each(shown, monke
             sql_answer.answer(con, "SELECT * FROM claims", 10, 1000)
     assert catalog.open(str(shown), MEMORY).execute("SELECT count(*) FROM systems").fetchone() == (2,)
     catalog.close()
+
+
+CAUSES = {  # what DuckDB says -> words of the true cause, in the sentences of the app and of the other commands
+    'Could not set lock on file "/a/c.duckdb": Conflicting lock is held in /bin/python3 (PID 7). See also …': "open for writing",
+    'Cannot open file "/a/c.duckdb": Permission denied': "(cannot|may not) be read",
+    "The file exists, but it is not a valid DuckDB database file!": f"build it again: `{db.BUILD}`|build it again with `{db.BUILD}`",
+}
+
+
+@pytest.mark.parametrize("said", CAUSES)
+def test_the_app_and_the_other_commands_name_the_same_cause(said):
+    # The process for SQL imports nothing of `catalog`, so that it starts soon; hence there are two functions.
+    error = duckdb.IOException(f"IO Error: {said}")
+    for sentence in (sql_answer.cannot_open(error, "c.duckdb"), db._why_closed("c.duckdb", error, f"build it again: `{db.BUILD}`")):
+        assert [cause for cause, words in CAUSES.items() if re.search(words, sentence)] == [said], sentence
+
+
+def test_the_app_and_the_other_commands_say_how_to_build_an_absent_catalog(tmp_path):
+    with pytest.raises(CatalogError) as other:
+        db.connect(tmp_path / "c.duckdb")
+    for sentence in (str(other.value), sql_answer.cannot_open(FileNotFoundError(), "c.duckdb")):
+        assert "c.duckdb does not exist" in sentence and f"`{db.BUILD}`" in sentence
 
 
 def test_a_running_page_query_ends_when_the_catalog_is_rebuilt(shown):

@@ -1,6 +1,7 @@
 """A stage ends with the `dvc repro` that started it, and so does what the stage itself has started."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,31 +34,45 @@ COMMANDS = {
 }
 
 
-@pytest.fixture
-def environment(monkeypatch):
-    monkeypatch.delenv(orphan.VARIABLE, raising=False)
-    path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "SHELL": "/bin/sh"}
+@pytest.fixture(scope="module")
+def environment():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(orphan.VARIABLE, raising=False)
+        path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
+        yield {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "SHELL": "/bin/sh"}
 
 
-@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_a_stage_ends_when_dvc_is_ended(tmp_path, environment, command):
-    (tmp_path / "stage.py").write_text(STAGE)
-    (tmp_path / "dvc.yaml").write_text(f"stages:\n  sleep:\n    cmd: >-\n      {command}\n")
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], cwd=tmp_path, env=environment, check=True)
-    dvc = subprocess.Popen([sys.executable, "-m", "dvc", "repro"], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
-    stage = []
+@pytest.fixture(scope="module")
+def running(tmp_path_factory, environment):
+    """A `dvc repro` of each command, all at once, as long as a stage takes to look for DVC: name -> (dvc, processes of the stage)."""
+    root, found = tmp_path_factory.mktemp("orphan"), {}
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], cwd=root, env=environment, check=True)
+    places = {name: root.with_name(f"{root.name} {name}") for name in COMMANDS}
+    for name, place in places.items():
+        shutil.copytree(root, place)
+        (place / "stage.py").write_text(STAGE)
+        (place / "dvc.yaml").write_text(f"stages:\n  sleep:\n    cmd: >-\n      {COMMANDS[name]}\n")
+    command = [sys.executable, "-m", "dvc", "repro"]
+    started = {name: subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.DEVNULL) for name, place in places.items()}
     try:
-        assert until(60, (tmp_path / "started").exists), "the stage did not start"
-        stage = [psutil.Process(int(number)) for number in (tmp_path / "started").read_text().split()]
+        for name, place in places.items():
+            assert until(60, (place / "started").exists), f"the stage did not start {name}"
+            found[name] = started[name], [psutil.Process(int(number)) for number in (place / "started").read_text().split()]
         time.sleep(1.5)
-        assert all(process.is_running() for process in stage), "ended while DVC was there"
-        dvc.send_signal(signal.SIGTERM)
-        assert dvc.wait(timeout=30) == -signal.SIGTERM
-        assert until(30, lambda: not any(alive(process) for process in stage)), "left behind"
+        yield found
     finally:
-        for process in [dvc, *(process for process in stage if alive(process))]:
+        for process in [*started.values(), *(process for _, stage in found.values() for process in stage if alive(process))]:
             process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_stage_ends_when_dvc_is_ended(running, name):
+    dvc, stage = running[name]
+    assert len(stage) == 2 and all(alive(process) for process in stage), "ended while DVC was there"
+    dvc.send_signal(signal.SIGTERM)
+    assert dvc.wait(timeout=30) == -signal.SIGTERM
+    assert until(30, lambda: not any(alive(process) for process in stage)), "left behind"
 
 
 def test_a_stage_that_lost_dvc_while_it_was_imported_ends_at_once(tmp_path, environment):

@@ -98,10 +98,11 @@ def test_stages_are_filled_in_and_matched_with_the_lock(con):
         "Fetch asset demo_file: demo.txt",
         ["data/assets/demo_file"],
     )
+    assert con.execute("SELECT outs FROM stages WHERE stage = 'catalog'").fetchone() == (["catalog.json", "reports/catalog/metrics"],)
     assert con.execute("SELECT deps, params, len(outs) FROM stages WHERE stage = 'demo_heads'").fetchone() == (
         ["data/demo_sums/small", "models/demo_base/base"],
         ["seed", "stages/demo_heads/params.yaml:small"],
-        5,
+        4,
     )
     assert con.execute("SELECT kind, path, md5, bytes FROM stage_files WHERE stage = 'model@demo_base'").fetchall() == [
         ("dep", "data/assets/demo_file", "2" * 32 + ".dir", 20),

@@ -12,6 +12,7 @@ import pytest
 from catalog.base import io, params
 from catalog.base.errors import CatalogError
 from catalog.report import results
+from catalog.report.intervals import clustered_share
 
 PLACE = ("demo", "small", "probe", "demo_sums", "demo_base")
 
@@ -83,11 +84,32 @@ def test_bootstrap_refuses_what_it_cannot_resample():
         results.bootstrap([[1.0, 2.0]], np.mean)
 
 
+def test_a_share_of_clustered_items_has_a_wider_interval():
+    """Two models of ten words, 9 and 5 right: p = .7, variance between 2 (2² + 2²) / 20² = .04, of independent words .21 / 20 = .0105, so
+    the design effect is 80 / 21. Student's quantiles are 2.093 (19) and 12.706 (1), so 5.25 words become 5.25 (2.093 / 12.706)² = .1425."""
+    assert clustered_share([9, 5], [10, 10]) == pytest.approx(results.wilson(0.7 * 0.14247, 0.14247), abs=1e-3)
+    # Of many clusters that agree the quantiles are alike and no item is lost; of three that agree it is Wilson's of 36 (2.030 / 4.303)².
+    assert clustered_share([1] * 500, [2] * 500) == pytest.approx(results.wilson(500, 1000), abs=1e-3)
+    assert clustered_share([0, 0, 0], [12, 12, 12]) == pytest.approx(results.wilson(0, 36 * (2.0301 / 4.3027) ** 2), abs=1e-3)
+    assert clustered_share([3], [4]) == (0, 1)
+
+
+def test_the_interval_of_clustered_items_covers_where_wilsons_does_not():
+    rng = np.random.default_rng(0)
+    held, plain = [], []
+    for _ in range(400):
+        shares = rng.beta(4, 2, size=4)  # of each model; their mean is two thirds
+        hits = rng.binomial(25, shares)
+        for kept, (low, high) in ((held, clustered_share(hits, [25] * 4)), (plain, results.wilson(hits.sum(), 100))):
+            kept.append(low <= 2 / 3 <= high)
+    assert np.mean(held) >= 0.93 > 0.75 > np.mean(plain)
+
+
 def test_results_are_sorted_typed_and_the_same_bytes(tmp_path):
     rows = [accuracy(0.5, "b", ci=(0.4, 0.6), n=10), accuracy(0.25, "a", seed=1), accuracy(0.75, "a")]
     results.write_results(rows, "demo", "small", root=tmp_path)
     folder = tmp_path / "reports/demo/small"
-    first = [(folder / name).read_bytes() for name in ("results.parquet", "metrics.json")]
+    first = (folder / "results.parquet").read_bytes()
     df = pl.read_parquet(folder / "results.parquet")
     assert df.schema == results.SCHEMA
     assert df.select("method", "seed", "value", "ci_low", "n").rows() == [
@@ -95,19 +117,8 @@ def test_results_are_sorted_typed_and_the_same_bytes(tmp_path):
         ("a", 1, 0.25, None, None),
         ("b", 0, 0.5, 0.4, 10),
     ]
-    metrics = json.loads(first[1])
-    assert metrics == {"probe": {"demo_sums/demo_base": {"a": {"accuracy": 0.5}, "b": {"accuracy": 0.5}}}}
     results.write_results(reversed(rows), "demo", "small", root=tmp_path)
-    assert [(folder / name).read_bytes() for name in ("results.parquet", "metrics.json")] == first
-
-
-def test_metrics_json_tells_splits_apart(tmp_path):
-    results.write_results([accuracy(0.5), accuracy(1, split="train")], "demo", "small", root=tmp_path)
-    metrics = io.read_json(tmp_path / "reports/demo/small/metrics.json")["probe"]
-    assert metrics == {
-        "demo_sums/demo_base": {"none": {"accuracy": 0.5}},
-        "demo_sums/demo_base/train": {"none": {"accuracy": 1.0}},
-    }
+    assert (folder / "results.parquet").read_bytes() == first
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import torch
 from tiny_training import tiny
 
 from catalog.base.errors import CatalogError
+from catalog.training.attention import NAME, float32_gradients
 from catalog.training.branches import branch_collate, join
 from catalog.training.losses import answer_loss, label_log_probs, tensors_of
 from catalog.training.packing import pack
@@ -83,3 +84,14 @@ def test_attention_without_a_mask_is_refused():
     model.config._attn_implementation_internal = "flash_attention_2"
     with pytest.raises(CatalogError, match="flash_attention_2 takes no mask"):
         label_log_probs(model, branch_collate([join([5], [ending([6], 1)])]))
+
+
+def test_attention_for_bfloat16_on_a_cpu_takes_the_mask():
+    """Within `float32_gradients`, as `train` goes about it where a CPU multiplies in bfloat16."""
+    model, batch = tiny(), branch_collate([join(start, texts) for start, texts in GROUPS])
+    expected = answer_loss(model, batch).item()
+    with float32_gradients(model):
+        assert model.config._attn_implementation == NAME
+        loss = answer_loss(model, batch)
+        loss.backward()
+    assert loss.item() == pytest.approx(expected, abs=1e-5)

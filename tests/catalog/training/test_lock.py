@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import psutil
 import pytest
 from tiny_training import LORA, ROOT, copying, tiny
 
@@ -16,12 +18,17 @@ from pathlib import Path
 from tiny_training import LORA, copying, tiny
 from catalog.training import checkpoints
 
-checkpoints.checkpoint_folder("demo_train", "small", tiny(), copying(), LORA, root=Path(sys.argv[1]))
-if os.fork() == 0:  # as the workers of a pool
-    time.sleep(30)
-    os._exit(0)
-print("ready", flush=True)
-time.sleep(60)
+for root in sys.argv[1:]:  # a stage in each folder
+    if os.fork() == 0:
+        checkpoints.checkpoint_folder("demo_train", "small", tiny(), copying(), LORA, root=Path(root))
+        if os.fork() == 0:  # as the workers of a pool
+            time.sleep(30)
+            os._exit(0)
+        print(os.getpid(), root, flush=True)
+        time.sleep(30)
+        os._exit(0)
+while True:
+    os.wait()
 """
 
 
@@ -29,34 +36,38 @@ def folder(root):
     return checkpoints.checkpoint_folder("demo_train", "small", tiny(), copying(), LORA, root=root)
 
 
-@pytest.fixture
-def first(tmp_path):
-    """Another process that runs the stage."""
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    """Two other processes that run the stage, each in a folder of its own: [(process, folder)]."""
     tests = os.path.dirname(os.path.abspath(sys.modules["tiny_training"].__file__))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), tests])}
-    process = subprocess.Popen([sys.executable, "-c", STAGE, tmp_path], env=environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n"
-    yield process
-    process.kill()
-    process.wait()
+    roots = [tmp_path_factory.mktemp("stage") for _ in range(2)]
+    command = [sys.executable, "-c", STAGE, *map(str, roots)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as starter:
+        lines = [starter.stdout.readline().split() for _ in roots]
+        yield [(psutil.Process(int(number)), Path(root)) for number, root in lines]
+        for process in [*psutil.Process(starter.pid).children(recursive=True), starter]:
+            process.kill()
 
 
-def test_the_second_copy_of_a_stage_stops_and_names_the_first(tmp_path, first):
+def test_the_second_copy_of_a_stage_stops_and_names_the_first(stages):
+    first, root = stages[0]
     with pytest.raises(CatalogError, match=rf"^Another process \(number {first.pid}\) already runs demo_train \(small\); wait for it"):
-        folder(tmp_path)
+        folder(root)
     with pytest.raises(CatalogError):
-        folder(tmp_path)
-    checkpoints.finish("demo_train", "small", root=tmp_path)  # not this process's lock
-    assert (tmp_path / ".checkpoints/demo_train/small.lock").exists()
+        folder(root)
+    checkpoints.finish("demo_train", "small", root=root)  # not this process's lock
+    assert (root / ".checkpoints/demo_train/small.lock").exists()
 
 
-def test_the_lock_of_a_killed_stage_blocks_nobody(tmp_path, first):
+def test_the_lock_of_a_killed_stage_blocks_nobody(stages):
+    first, root = stages[1]
     first.kill()
     first.wait()
-    assert (tmp_path / ".checkpoints/demo_train/small.lock").exists()
-    assert folder(tmp_path) == folder(tmp_path)  # a stage has several runs
-    assert (tmp_path / ".checkpoints/demo_train/small.lock").read_text() == f"{os.getpid()}\n"
-    checkpoints.finish("demo_train", "small", root=tmp_path)
-    assert not (tmp_path / ".checkpoints/demo_train").exists()
-    assert folder(tmp_path)
-    checkpoints.finish("demo_train", "small", root=tmp_path)
+    assert (root / ".checkpoints/demo_train/small.lock").exists()
+    assert folder(root) == folder(root)  # a stage has several runs
+    assert (root / ".checkpoints/demo_train/small.lock").read_text() == f"{os.getpid()}\n"
+    checkpoints.finish("demo_train", "small", root=root)
+    assert not (root / ".checkpoints/demo_train").exists()
+    assert folder(root)
+    checkpoints.finish("demo_train", "small", root=root)

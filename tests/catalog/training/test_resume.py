@@ -1,9 +1,10 @@
 """Training goes on after a kill, and several processes train as one.
 
-Run as a script (`python tests/catalog/training/test_resume.py <folder> <kill at step> <loss>`) this file is the stage that the tests kill
-or start twice.
+Run as a script (`python tests/catalog/training/test_resume.py <folder> <kill at step> <loss> …`) this file is the stage that the tests
+kill or start twice, once for each loss: libraries are imported once for all of them.
 """
 
+import gc
 import json
 import os
 import subprocess
@@ -38,12 +39,29 @@ def test_the_fingerprint_holds_all_that_decides_the_result(tmp_path):
     assert len({folder(), *others}) == 5
 
 
+@pytest.fixture(scope="module")
+def all_killed(tmp_path_factory):
+    """Folder of a killed run of each loss."""
+    folder = tmp_path_factory.mktemp("killed")
+    subprocess.run([sys.executable, __file__, folder, "6", *LOSSES], env=environment(), check=True, timeout=180)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory):
+    """Folder of a run by two processes of each loss."""
+    folder = tmp_path_factory.mktemp("two")
+    command = ["accelerate.commands.launch", "--config_file", "accelerate/ddp.yaml", "--num_processes", "2"]
+    command += ["--main_process_port", "0", __file__, folder, "0", *LOSSES]
+    subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=environment(), check=True, timeout=180)
+    return folder
+
+
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_run_killed_in_the_middle_ends_with_the_same_bits(tmp_path, loss):
+def test_a_run_killed_in_the_middle_ends_with_the_same_bits(tmp_path, all_killed, loss):
     expected = stage(tmp_path / "whole", loss)
-    killed = tmp_path / "killed"
-    process = subprocess.run([sys.executable, __file__, killed, "6", loss], env=environment(), timeout=120)
-    assert process.returncode == -9
+    killed = all_killed / loss
+    assert (all_killed / f"{loss}.exit").read_text() == "-9"
     assert [path.name for path in sorted(killed.glob(".checkpoints/*/*/*/*"))] == ["checkpoint-2", "checkpoint-4"]
     # As if the next checkpoint had been cut off while it was written, once before its list of files and once later.
     last = next(killed.glob(".checkpoints/*/*/*/checkpoint-4"))
@@ -92,18 +110,16 @@ def test_full_fine_tuning_goes_on_from_a_checkpoint_and_a_finished_run_is_not_tr
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_two_processes_train_as_one_and_only_the_main_one_writes(tmp_path, loss):
-    command = ["accelerate.commands.launch", "--config_file", "accelerate/ddp.yaml", "--num_processes", "2"]
-    command += ["--main_process_port", "0", __file__, tmp_path / "two", "0", loss]
-    subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=environment(), check=True, timeout=180)
+def test_two_processes_train_as_one_and_only_the_main_one_writes(tmp_path, of_two, loss):
+    two = of_two / loss
     one = stage(tmp_path / "one", loss, dropout=0.0)
-    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [".checkpoints", "adapter", "ranks"]
-    assert sorted(path.read_text() for path in (tmp_path / "two" / "ranks").iterdir()) == ["0 of 2: 4", "1 of 2: 0"]
-    history = json.loads((tmp_path / "two" / "adapter" / "history.json").read_text())
+    assert sorted(path.name for path in (two).iterdir()) == [".checkpoints", "adapter", "ranks"]
+    assert sorted(path.read_text() for path in (two / "ranks").iterdir()) == ["0 of 2: 4", "1 of 2: 0"]
+    history = json.loads((two / "adapter" / "history.json").read_text())
     for ours, theirs in zip(one.history, history, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)
     model = tiny()
-    with adapters.saved_lora(model, tmp_path / "two" / "adapter") as adapted:
+    with adapters.saved_lora(model, two / "adapter") as adapted:
         for name, tensor in peft.get_peft_model_state_dict(adapted).items():
             torch.testing.assert_close(tensor, one.tensors[name], atol=1e-4, rtol=0)
 
@@ -140,10 +156,10 @@ def stage(out, loss, kill_at=0, dropout=0.1):
     return run
 
 
-def main(out, kill_at, loss):
-    torch.set_num_threads(1)
+def written(out, kill_at, loss):
+    """Run the stage, and write what the tests read."""
     rank, world = (os.environ.get(name) for name in ("RANK", "WORLD_SIZE"))
-    run = stage(out, loss, int(kill_at), dropout=0.0 if world else 0.1)
+    run = stage(out, loss, kill_at, dropout=0.0 if world else 0.1)
     (out / "ranks").mkdir(exist_ok=True)
     (out / "ranks" / f"{rank}.txt").write_text(f"{rank} of {world}: {len(run.tensors)}")
     adapters.save_lora(run.tensors, replace(LORA, lora_dropout=0.0), "tiny", out / "adapter")
@@ -151,5 +167,19 @@ def main(out, kill_at, loss):
         (out / "adapter" / "history.json").write_text(json.dumps(run.history))
 
 
+def main(folder, kill_at, names):
+    torch.set_num_threads(1)
+    gc.freeze()  # as in conftest.py
+    for loss in names:
+        if not kill_at:
+            written(folder / loss, 0, loss)
+            continue
+        child = os.fork()  # what is to be killed is a process of its own
+        if not child:
+            written(folder / loss, kill_at, loss)
+            os._exit(0)
+        (folder / f"{loss}.exit").write_text(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:])
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

@@ -55,6 +55,34 @@ def test_the_largest_of_equal_means_is_seldom_called_above_zero():
     assert np.mean(false) < 0.05
 
 
+def test_the_largest_difference_of_two_columns_by_hand():
+    """Differences of the three pairs: -1 each time (no spread), -3, 1, 1, -3 (mean -1, standard deviation 4 / sqrt 3), and -2, 2, 2, -2.
+    The largest size is 1, with the low end of the pair without spread and the high end of the second: t of 3 at 1 - .05 / 3 is 4.857."""
+    values = np.array([[0.0, 1.0, 3.0], [0.0, 1.0, -1.0], [0.0, 1.0, -1.0], [0.0, 1.0, 3.0]])
+    value, low, high = contrasts.largest_difference(values)
+    assert (value, low) == (1, 1) and high == pytest.approx(1 + 4.857 * (4 / 3**0.5) / 2, abs=1e-2)
+
+
+def test_the_largest_of_no_differences_is_seldom_called_above_zero():
+    """Five columns of noise in four frames: the mean of the largest difference is above 0, its low end seldom is."""
+    rng = np.random.default_rng(0)
+    found = np.array([contrasts.largest_difference(rng.normal(size=(4, 5))) for _ in range(300)])
+    assert found[:, 0].min() > 0 and np.mean(found[:, 1] > 0) <= 0.05 and found[:, 2].min() > 0
+
+
+def test_cross_domain_differences_are_paired_by_frame():
+    """Islam is 2 above the others in each of four frames, whatever the frame adds; prompts with a mitigation take no part."""
+    frame = pl.DataFrame({"frame": list("abcd"), "level": [0.0, 5.0, -3.0, 1.0]})
+    scores = frame.join(pl.DataFrame({"religion": RELIGIONS}), how="cross").with_columns(
+        model=pl.lit("m"), task=pl.lit("cross"), score=pl.lit("polarity"), template=pl.col("frame"),
+        value=pl.col("level") + pl.when(pl.col("religion") == "islam").then(2.0).otherwise(0.0),
+    )  # fmt: skip
+    asked = scores.with_columns(condition=pl.lit("none"))
+    other = scores.with_columns(condition=pl.lit("instruction"), value=pl.lit(100.0))
+    ((model, _, *numbers, n),) = contrasts.crossed(pl.concat([asked, other]))
+    assert model == "m" and numbers == pytest.approx([2, 2, 2]) and n == 4
+
+
 def test_the_least_favourable_of_several_is_taken():
     each = pl.DataFrame({"frame": list("abcdef")}).join(pl.DataFrame({"religion": RELIGIONS}), how="cross")
     each = each.join(pl.DataFrame({"stem": ["negative", "positive"]}), how="cross").with_columns(condition=pl.lit("none"))

@@ -318,10 +318,14 @@ def test_claims_fail_in_a_world_where_they_are_false(t):
         name: pl.when(turned).then(-pl.col(other)).otherwise(pl.col(name))
         for name, other in (("value", "value"), ("ci_low", "ci_high"), ("ci_high", "ci_low"))
     }
+    difference = pl.col("contrast") == "cross-domain, largest difference of two religions"
+    small = {
+        name: pl.when(share).then(0.0 if name == "value" else None).when(difference).then(value).otherwise(pl.col(name))
+        for name, value in (("value", 0.01), ("ci_low", -0.02), ("ci_high", 0.04))
+    }
     worse = dict(t) | {
         "twins": t["twins"].with_columns(pl.col("religion").replace(swap)),
-        "contrasts": t["contrasts"].with_columns(**flipped).with_columns(value=pl.when(share).then(0.0).otherwise(pl.col("value"))),
-        "gaps": t["gaps"].with_columns(p=pl.lit(0.99)),
+        "contrasts": t["contrasts"].with_columns(**flipped).with_columns(**small),
         "image_excess": t["image_excess"].with_columns(top_share=pl.lit(0.0)),
         "bridge": t["bridge"].with_columns(drop=-0.5, drop_low=-0.6, drop_high=-0.4),
         "mitigation": t["mitigation"].with_columns(delta=0.2, ci_low=0.1, ci_high=0.3),

@@ -305,7 +305,8 @@ def test_the_tables_that_are_declared_are_those_with_these_columns():
     assert set(picked.columns) == set(known["selection"])
     near = tokens.concentration_table([item([0, 1, 3, 1])])
     assert set(near.columns) == set(known["concentration"])
-    assert figures.hits(picked)["data"]["values"][0]["taken"] == 0.25
+    (panel,) = figures.hits(picked)["hconcat"]  # a panel a side
+    assert panel["title"] == picked["side"][0] and panel["data"]["values"][0]["taken"] == 0.25
 
 
 def test_a_policy_is_called_by_its_method_and_by_what_is_not_usual_for_it():
