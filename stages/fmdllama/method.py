@@ -25,19 +25,29 @@ FORMS = ("label first", "quote first")  # the paper's order; the explanation bef
 Item = Mapping[str, Any]
 
 
-def prompt_ids(tokenizer: Any, item: Item, setting: str, room: int, longest: int) -> list[int]:
+def prompt_ids(tokenizer: Any, item: Item, setting: str, room: int, longest: int, before: Sequence[Item] = ()) -> list[int]:
     """Tokens of a prompt in the model's chat template, its context cut where prompt and answer would be longer than ``longest``.
 
     Args:
         room: tokens kept for the answer.
+        before: solved items, as turns of the conversation before it.
     """
-    ids = chat_ids(tokenizer, prompt(item, setting))
+    turns = [
+        {"role": role, "content": text}
+        for solved in before
+        for role, text in (("user", prompt(solved, setting)), ("assistant", answer(solved["label"], solved["explanation"])))
+    ]
+
+    def ids_of(asked: Item) -> list[int]:
+        return chat_ids(tokenizer, [*turns, {"role": "user", "content": prompt(asked, setting)}])
+
+    ids = ids_of(item)
     if len(ids) + room <= longest:
         return ids
-    bare = chat_ids(tokenizer, prompt({**item, "context": [""], "retrieved": [0]}, setting))
-    before = next((i for i, (a, b) in enumerate(zip(ids, bare)) if a != b), len(bare))
+    bare = ids_of({**item, "context": [""], "retrieved": [0]})
+    front = next((i for i, (a, b) in enumerate(zip(ids, bare)) if a != b), len(bare))
     behind = next((i for i, (a, b) in enumerate(zip(reversed(ids), reversed(bare))) if a != b), 0)
-    return cut_context(ids, before, min(behind, len(bare) - before), room, longest)
+    return cut_context(ids, front, min(behind, len(bare) - front), room, longest)
 
 
 def target(item: Item, form: str, explained: bool) -> tuple[str, str, str]:
@@ -97,22 +107,25 @@ def weighted_loss(model: Any, batch: Batch) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def label_scores(model: Any, tokenizer: Any, items: Sequence[Item], setting: str, longest: int, at_once: int = 6) -> np.ndarray:
+def label_scores(
+    model: Any, tokenizer: Any, items: Sequence[Item], setting: str, longest: int, at_once: int = 6, before: Sequence[Item] = ()
+) -> np.ndarray:
     """Log-probability (nats) of each label's first token where the answer has its label: (items, labels of the task), by rows of contexts.
 
     Args:
-        items: of one task. at_once: contexts of a forward pass.
+        items: of one task. at_once: contexts of a forward pass. before: solved items, see `prompt_ids`.
 
     Raises:
         CatalogError: two labels begin with the same token, so that its probability cannot tell them apart.
     """
     labels = LABELS[items[0]["task"]]
-    before = tokenizer(target({**items[0], "explanation": None}, FORMS[0], False)[0], add_special_tokens=False)["input_ids"]
+    opening = tokenizer(target(items[0], FORMS[0], False)[0], add_special_tokens=False)["input_ids"]
     firsts = [tokenizer(f" {label}", add_special_tokens=False)["input_ids"][0] for label in labels]
     if len(set(firsts)) < len(labels):
         raise CatalogError(f"The tokenizer begins two of the labels {', '.join(labels)} with one token; use another model or other labels.")
     # The label asked about does not matter: what is read is the whole distribution at its place.
-    asked = {"input_ids": [*before, firsts[0]], "labels": [*[IGNORE] * len(before), firsts[0]]}
+    asked = {"input_ids": [*opening, firsts[0]], "labels": [*[IGNORE] * len(opening), firsts[0]]}
+    room = len(asked["input_ids"])
     groups: dict[str, list[int]] = {}
     for number, item in enumerate(items):
         groups.setdefault(item["context_id"], []).append(number)
@@ -122,7 +135,7 @@ def label_scores(model: Any, tokenizer: Any, items: Sequence[Item], setting: str
         for start in range(0, len(parts), at_once):
             part = parts[start : start + at_once]
             made = [
-                rows([prompt_ids(tokenizer, items[i], setting, len(asked["input_ids"]), longest) for i in members], [asked] * len(members))
+                rows([prompt_ids(tokenizer, items[i], setting, room, longest, before) for i in members], [asked] * len(members))
                 for members in part
             ]
             batch = {key: value.to(model.device) for key, value in branch_collate(made).items()}

@@ -77,3 +77,24 @@ class TrainParams:
     data: Data
     train: Train
     seed: int
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Answers on the test set."""
+
+    decode_contexts: int  # test contexts whose claims are answered in full, by decoding; 0 for all
+    new_tokens: int  # of a decoded answer, at most
+    temperature: float  # 0 is greedy; the paper samples at 0.9
+    top_p: float  # with sampling
+    shots: int  # solved training claims before each prompt of the few-shot method; 0 leaves the method out
+    encoder: str  # asset whose token embeddings BERTScore matches
+
+
+@dataclass(frozen=True)
+class MeasureParams:
+    """What the measuring stage reads of a profile."""
+
+    train: Train
+    measure: Measure
+    seed: int

@@ -39,8 +39,8 @@ def check(p: Train) -> None:
             raise CatalogError(f"Two variants are named {v.name}; give each its own name.")
         if v.setting not in SETTINGS or v.form not in FORMS or not v.tasks or not set(v.tasks) <= set(LABELS):
             raise CatalogError(
-                f"Variant {v.name} has the setting {v.setting!r}, the form {v.form!r} and the tasks {', '.join(v.tasks) or 'none'}; there are "
-                f"{', '.join(SETTINGS)}, then {', '.join(FORMS)}, then {', '.join(LABELS)}."
+                f"Variant {v.name} has the setting {v.setting!r}, the form {v.form!r} and the tasks {', '.join(v.tasks) or 'none'}; the settings "
+                f"are {', '.join(SETTINGS)}, the forms {', '.join(FORMS)}, the tasks {', '.join(LABELS)}."
             )
     if p.explain_every < 1:
         raise CatalogError(f"train.explain_every is {p.explain_every} but must be 1 (all claims) or more.")
