@@ -28,14 +28,6 @@ class Data:
 
 
 @dataclass(frozen=True)
-class DataParams:
-    """What the data stage reads of a profile."""
-
-    data: Data
-    seed: int
-
-
-@dataclass(frozen=True)
 class Variant:
     """One fine-tuned model."""
 
@@ -71,15 +63,6 @@ class Train:
 
 
 @dataclass(frozen=True)
-class TrainParams:
-    """What the training stage reads of a profile."""
-
-    data: Data
-    train: Train
-    seed: int
-
-
-@dataclass(frozen=True)
 class Measure:
     """Answers on the test set."""
 
@@ -92,9 +75,10 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class MeasureParams:
-    """What the measuring stage reads of a profile."""
+class Params:
+    """A profile of the file."""
 
+    data: Data
     train: Train
     measure: Measure
-    seed: int
+    seed: int  # the project's
