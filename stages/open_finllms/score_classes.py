@@ -142,7 +142,8 @@ def mcc_of(total: np.ndarray) -> np.ndarray:
 def _mcc_scores(items: Sequence[Item], gold: list[str], predicted: list[str], missing: float) -> list[Score]:
     cells, _, _ = confusion(gold, predicted)
     sums = by_unit(items, cells)
-    value, (low, high) = float(matthews_corrcoef(gold, predicted)), interval(sums, mcc_of)
+    value = float(matthews_corrcoef(gold, predicted)) if len({*gold, *predicted}) > 1 else 0.0  # one class: scikit-learn warns
+    low, high = interval(sums, mcc_of)
 
     def scaled(number: float | None) -> float | None:
         return None if number is None else 50 * (1 + number)

@@ -72,7 +72,8 @@ def by_unit(items: Sequence[Item], sums: np.ndarray) -> np.ndarray:
     units = [item.unit or item.id for item in items]
     places = {name: place for place, name in enumerate(sorted(set(units)))}
     total = np.zeros((len(places), sums.shape[1]))
-    np.add.at(total, [places[unit] for unit in units], sums)
+    order = sorted(range(len(items)), key=lambda at: items[at].id)  # sums of fractions depend on their order
+    np.add.at(total, [places[units[at]] for at in order], sums[order])
     return total
 
 

@@ -217,7 +217,7 @@ def _rmse(metric: str, items, gold, errors, of: Sequence[int], missing: float) -
     sums = by_unit([items[at] for at in of], np.column_stack([some, np.ones(len(some))]))
     ends = interval(sums, _root_mean)
     value = float(_root_mean(sums.sum(0, keepdims=True))[0])
-    return Score(metric, value, *ends, len(of), missing, len(sums), "error", float(np.std([gold[at] for at in of])))
+    return Score(metric, value, *ends, len(of), missing, len(sums), "error", float(np.std(sorted(gold[at] for at in of))))
 
 
 _root_mean: Callable[[np.ndarray], np.ndarray] = lambda total: np.sqrt(total[:, 0] / total[:, 1])  # noqa: E731

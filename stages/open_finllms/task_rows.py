@@ -80,7 +80,7 @@ def _parquet(path: Path) -> list[Row]:
 
 def _csv(path: Path) -> list[Row]:
     try:
-        rows = pl.read_csv(path, infer_schema=False, missing_utf8_is_empty_string=True).to_dicts()
+        rows = pl.read_csv(path, infer_schema=False).to_dicts()
     except PolarsError as error:
         raise CatalogError(f"{path} cannot be read as CSV: {str(error).splitlines()[0]}.") from error
     for at, row in enumerate(rows, start=1):
