@@ -26,7 +26,7 @@ from stages.open_finllms.score_common import Item, Score, Scored, by_unit, colum
 
 _AMOUNT = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _NUMBER = re.compile(
-    rf"(?<![\w.])(?P<open>\()?\s*(?P<sign>[-+−–])?(?:[$€£¥]\s*)?(?P<sign2>[-−–])?(?P<amount>{_AMOUNT})(?![\w]|\.\d)\s*%?\s*(?P<close>\))?"
+    rf"(?<![\w.])(?P<open>\(\s*)?(?P<sign>[-+−–])?(?:[$€£¥]\s*)?(?P<sign2>[-−–])?(?P<amount>{_AMOUNT})(?![\w]|\.\d)\s*%?\s*(?P<close>\))?"
 )
 _UNSIGNED = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _TURN = re.compile(r"\{answer(\d+)\}")

@@ -61,6 +61,7 @@ def test_a_constant_predictor_on_66_of_100_has_an_mcc_of_0_printed_as_50():
         ("stock", ["Rise", "Fall"], "fall, yes", "rise", None),
         ("credit", ["good", "bad"], "", "good", None),
         ("credit", ["good", "bad"], "cannot say", "bad", None),  # by its "no"
+        ("credit", ["good", "bad"], "neutral", "bad", None),
         ("credit", ["good", "bad"], "Bad", "bad", "bad"),
     ],
 )

@@ -40,6 +40,7 @@ def test_the_paper_takes_the_first_choice_that_is_a_substring():
         ("0.5", ("0", "1", "2"), None, "unparsable"),
         ("10", ("0", "1", "2"), None, "unparsable"),
         ("not relevant", ("relevant", "not relevant"), "not relevant", "ok"),  # the longer label is the one meant
+        ("rate hike", ("rate", "rate hike"), "rate hike", "ok"),
         ("disagree", ("agree", "disagree"), "disagree", "ok"),
     ],
 )

@@ -1,10 +1,12 @@
 """Questions, conversations and sentiment scores, worked out by hand."""
 
 import random
+import time
 
 import pytest
 
 from catalog.base.errors import CatalogError
+from stages.open_finllms.labels import strict_label
 from stages.open_finllms.score_numbers import (
     as_number,
     by_turn,
@@ -23,7 +25,7 @@ from stages.open_finllms.scoring import score, table
     [
         ("$ 1,452.4 and $1,496.5", [1452.4, 1496.5]),
         ("(1,204)", [-1204]),
-        ("(5.2%)", [-5.2]),
+        ("(5.2%) ( 3 )", [-5.2, -3]),
         ("-0.5, \u22120.5, +0.5, -$3, $-3", [-0.5, -0.5, 0.5, -3, -3]),
         ("0.2-0.5 in 2019\u20132020", [0.2, 0.5, 2019, 2020]),  # a dash between numbers is no minus
         ("EUR131m Q3 3M", []),  # parts of words
@@ -78,6 +80,14 @@ def test_the_number_of_an_answer(output, number, status):
 def test_right_answers(output, gold, paper, strict):
     assert read_answer(output, gold, "paper")[2] is paper
     assert read_answer(output, gold, "strict")[2] is strict
+
+
+def test_a_long_senseless_answer_takes_no_time():
+    begin = time.perf_counter()
+    for text in (" " * 100_000, "(" * 100_000, "1," * 50_000, "answer " * 20_000, "9" * 100_000):
+        read_answer(text, "5.20", "strict")
+        strict_label(text, ("positive", "negative"))
+    assert time.perf_counter() - begin < 5
 
 
 def test_gold_numbers_and_their_decimals():

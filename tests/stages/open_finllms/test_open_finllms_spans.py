@@ -19,6 +19,7 @@ LABELS = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG"]
         ("I-PER I-PER O", {("PER", 0, 1)}),  # an I after O begins a span, as in conlleval
         ("B-PER I-ORG I-ORG", {("PER", 0, 0), ("ORG", 1, 2)}),  # so does a change of type
         ("S-PER I-PER E-PER I-PER", {("PER", 0, 0), ("PER", 1, 2), ("PER", 3, 3)}),
+        ("O I-", {("_", 1, 1)}),  # a tag without a type
         ("", set()),
     ],
 )
