@@ -81,7 +81,7 @@ def _daily(s: _Series, i: int) -> Iterator[tuple[str, dict]]:
     usual = float(np.median(np.abs(before))) if len(before) >= 10 else None
     times = abs(change) / usual if usual else 0.0
     way = "flat" if abs(change) < 0.0005 else "up" if change > 0 else "down"
-    yield f"{'large ' if times >= 2.5 else ''}move {way}", {"size": _percent(change), "times": f"{times:.1f}"}
+    yield f"{'large ' if times >= 2.5 and way != 'flat' else ''}move {way}", {"size": _percent(change), "times": f"{times:.1f}"}
     for span in SPANS:
         past = s.price[max(0, i - span) : i]
         if len(past) == span and (s.price[i] > past.max() or s.price[i] < past.min()):
@@ -107,14 +107,15 @@ def _daily(s: _Series, i: int) -> Iterator[tuple[str, dict]]:
         depth = [s.price[d] / s.price[d - 249 : d + 1].max() - 1 for d in (i - 1, i)]
         if depth[1] <= -0.2 < depth[0]:
             yield "deep fall", {"size": _percent(depth[1])}
-    if usual and i >= 10:
-        ten = s.price[i] / s.price[i - 10] - 1
-        if abs(ten) >= 7 * usual:  # about one and a half deviations of ten days
+    if usual and i >= 11:
+        # About one and a half deviations of ten days; told on the day on which it becomes so.
+        ten, then = (s.price[d] / s.price[d - 10] - 1 for d in (i, i - 1))
+        if abs(ten) >= 7 * usual > abs(then):
             yield "momentum up" if ten > 0 else "momentum down", {"size": _percent(ten)}
-    if i >= 70:
-        wild = s.change[i - 9 : i + 1].std() / s.change[i - 69 : i - 9].std() if s.change[i - 69 : i - 9].std() > 0 else 1.0
-        if wild >= 1.6 or wild <= 0.6:
-            yield "turbulent" if wild >= 1.6 else "calm", {}
+    if i >= 71:
+        now, then = (_swing(s, d) for d in (i, i - 1))
+        if (now >= 1.6 > then) or (now <= 0.6 < then):
+            yield "turbulent" if now > 1 else "calm", {}
     ranges = (s.high - s.low)[max(0, i - USUAL) : i + 1] / s.price[max(0, i - USUAL) : i + 1]
     if len(ranges) == USUAL + 1 and np.median(ranges[:-1]) > 0 and ranges[-1] >= 2 * np.median(ranges[:-1]):
         yield "wide range", {"size": _percent(ranges[-1])}
@@ -140,7 +141,7 @@ def _summaries(s: _Series, i: int) -> Iterator[tuple[str, str, date, dict]]:
         total = s.price[i - 1] / s.price[begin - 1] - 1
         best, worst = begin + int(np.argmax(changes)), begin + int(np.argmin(changes))
         extreme, other = (best, worst) if total >= 0 else (worst, best)
-        year = s.price[max(0, i - 250) : i].max()
+        top, high = s.price[max(0, i - 250) : i].max(), "yearly high" if i >= 250 else "high so far"
         values = {
             "size": _percent(total),
             "month": MONTHS[before.month - 1],
@@ -150,12 +151,16 @@ def _summaries(s: _Series, i: int) -> Iterator[tuple[str, str, date, dict]]:
             "date": f"{s.dates[extreme].day} {MONTHS[s.dates[extreme].month - 1]}",
             "extreme": _percent(s.change[extreme], sign=True),
             "other": _percent(s.change[other], sign=True),
-            "below": "at its highest close of a year"
-            if s.price[i - 1] >= year
-            else f"{_percent(s.price[i - 1] / year - 1)} below its high",
+            "below": f"at its {high}" if s.price[i - 1] >= top else f"{_percent(s.price[i - 1] / top - 1)} below its {high}",
         }
         way = "flat" if abs(total) < 0.0005 else "up" if total > 0 else "down"
         yield layer, f"{kind} {way}", before, values
+
+
+def _swing(s: _Series, i: int) -> float:
+    """Deviation of the last ten changes over that of the sixty before them."""
+    before = s.change[i - 69 : i - 9].std()
+    return float(s.change[i - 9 : i + 1].std() / before) if before > 0 else 1.0
 
 
 def _streak(changes: np.ndarray) -> int:

@@ -28,16 +28,15 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     "large move up": (
         "{name} jumped {size}, {times} times its usual daily move.",
         "An unusually strong day: {name} gained {size}, {times} times what is normal for it.",
-        "{name} soared {size}; a typical day moves it a {times}th of that.",
+        "{name} soared {size}; such a day is {times} times the typical one.",
         "With a rise of {size}, {name} moved {times} times as far as on an ordinary day.",
     ),
     "large move down": (
         "{name} slumped {size}, {times} times its usual daily move.",
         "An unusually weak day: {name} lost {size}, {times} times what is normal for it.",
-        "{name} tumbled {size}; a typical day moves it a {times}th of that.",
+        "{name} tumbled {size}; such a day is {times} times the typical one.",
         "With a fall of {size}, {name} moved {times} times as far as on an ordinary day.",
     ),
-    "large move flat": ("{name} ended the day where it began.",),
     "new high": (
         "{name} closed above every close of the past {span} trading days.",
         "A new {span}-day high for {name}.",
@@ -88,13 +87,13 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     ),
     "streak up": (
         "{name} has risen for {days} days in a row.",
-        "It was the {days}. consecutive gain for {name}.",
+        "Gain number {days} in a row for {name}.",
         "{days} days, {days} gains: {name} keeps climbing.",
         "The series of gains in {name} is now {days} days long.",
     ),
     "streak down": (
         "{name} has fallen for {days} days in a row.",
-        "It was the {days}. consecutive loss for {name}.",
+        "Loss number {days} in a row for {name}.",
         "{days} days, {days} losses: {name} keeps sliding.",
         "The series of losses in {name} is now {days} days long.",
     ),
