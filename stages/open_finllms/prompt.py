@@ -100,8 +100,8 @@ def _dropped(kept: dict[str, list[Found]], fresh: list[int]) -> int:
 
 
 def _strict(name, day, memory, kept, fresh, facts, options) -> str:
-    when = "" if options.anonymous else f" It is {day}."
-    parts = [f"You trade one share, {name}.{when} The market has closed."]
+    about = "You trade one share." if options.anonymous else f"You trade one share, {name}. It is {day}."
+    parts = [f"{about} The market has closed."]
     if fresh:
         parts.append("\n".join(["Today:", *(_line(memory, identity, day, options, dated=False) for identity in fresh)]))
     for layer in NAMES:
@@ -113,8 +113,7 @@ def _strict(name, day, memory, kept, fresh, facts, options) -> str:
 
 
 def _paper(name, day, memory, kept, fresh, facts, options) -> str:
-    when = "" if options.anonymous else f" and today is {day}"
-    parts = [f"The share to be judged is {name}{when}. {RISK}"]
+    parts = [RISK if options.anonymous else f"The share to be judged is {name} and today is {day}. {RISK}"]
     for layer in NAMES:
         lines = [_line(memory, one.id, day, options) for one in kept.get(layer, [])] or [f"- No {layer}-term information."]
         parts.append("\n".join([f"{TITLES[layer]}:", *(lines * 2 if len(lines) == 1 else lines)]))
