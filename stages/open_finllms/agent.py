@@ -75,7 +75,7 @@ def play(
         raise CatalogError("Two runs have the same share, window and seed; give each once.")
     traders = [trader(run, options) for run in runs]
     steps = range(-max((t.warm for t in traders), default=0), max((len(t.days) - t.warm for t in traders), default=0))
-    with progress(len(steps), desc or "", "day", enabled=desc is not None) as advance:
+    with progress(len(steps), desc or "", enabled=desc is not None) as advance:
         for step in steps:
             active = [t for t in traders if 0 <= t.warm + step < len(t.days)]
             for t in active:

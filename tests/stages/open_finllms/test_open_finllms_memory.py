@@ -139,11 +139,11 @@ def test_jumps_by_hand():
     assert [where(memory, i) for i in range(3)] == ["mid", "short", "long"]
     assert memory.delta.tolist() == [0, 3, 0] and memory.recency == pytest.approx([1, 0.367879, 1], abs=1e-6)
     assert memory.partial == pytest.approx([1.60076, 0.967719, 1.8004], abs=1e-6)
-    # 62 * .967 = 59.95 falls to short, keeping its age; 61 in long falls through mid to short.
-    mid, long = filled("strict", [62.1, 62.0], "mid"), filled("strict", [81.0, 80.0, 61.0], "long")
+    # 62 * .967 = 59.95 falls to short, keeping its age; 60 in long falls through mid to short.
+    mid, long = filled("strict", [62.1, 62.0], "mid"), filled("strict", [81.0, 80.0, 60.0], "long")
     mid.step(), long.step()
     assert [where(mid, i) for i in range(2)] == ["mid", "short"] and mid.delta.tolist() == [1, 1]
-    assert [where(long, i) for i in range(3)] == ["long", "mid", "mid"]  # 60.27 is still enough for mid
+    assert [where(long, i) for i in range(3)] == ["long", "mid", "short"]  # 79.04, and 59.28, which mid does not keep either
     assert long.recency == pytest.approx(np.exp(-1 / 365))
     reflection = filled("strict", [100, 20], "reflection")
     reflection.step()
