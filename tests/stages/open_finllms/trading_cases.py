@@ -4,6 +4,7 @@ import gzip
 from datetime import date, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -38,6 +39,19 @@ def prices(closes, opens=None) -> pl.DataFrame:
     """A share of consecutive weekdays: adjusted like the close, with opens where they are given."""
     frame = pl.DataFrame({"date": weekdays(len(closes)), "close": closes, "open": opens or [None] * len(closes)})
     return frame.with_columns(pl.col("close", "open").cast(pl.Float64)).with_columns(adj_close="close")
+
+
+def walk(n=900, seed=5, scale=0.015):
+    """A share with opens, highs, lows and volumes that trades on weekdays, now calm, now wild."""
+    rng = np.random.default_rng(seed)
+    swing = scale * np.exp(np.sin(np.arange(n) / 40))
+    close = 50 * np.exp(np.cumsum(rng.normal(0, swing)))
+    opened = np.concatenate([[50], close[:-1]]) * np.exp(rng.normal(0, swing / 2))
+    high, low = np.maximum(opened, close) * np.exp(swing * rng.exponential(1, n)), np.minimum(opened, close) / 1.01
+    volume = np.round(1e6 * np.exp(rng.normal(0, 0.5, n)))
+    return pl.DataFrame(
+        {"date": weekdays(n), "open": opened, "high": high, "low": low, "close": close, "adj_close": close * 0.9, "volume": volume}
+    )
 
 
 def decided(actions, days=None) -> pl.DataFrame:
