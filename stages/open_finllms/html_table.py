@@ -14,7 +14,9 @@ from html import escape
 from html.parser import HTMLParser
 
 MAX_COLUMNS, MAX_ROWS = 1000, 65534  # of a span, as HTML limits them
-NUMBER = re.compile(r"(?P<minus>[-+\u2212]?)\s?[$€£¥]?\s?(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)\s?(?P<percent>%?)")
+NUMBER = re.compile(
+    r"(?P<minus>[-+\u2212]?)\s?[$€£¥]?\s?(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)\s?(?P<percent>%?)", re.ASCII
+)
 
 
 @dataclass
@@ -45,7 +47,7 @@ class _Raw:
 
 def span(value: str | None, most: int, zero: bool = False) -> int:
     """A span as browsers read it: leading digits count ("2;" is 2), what is no number is 1, and 0 is kept only if `zero`."""
-    match = re.match(r"\s*\+?(\d+)", value or "")
+    match = re.match(r"\s*\+?([0-9]+)", value or "")
     found = min(int(match[1]), most) if match else 1
     return found if found or zero else 1
 

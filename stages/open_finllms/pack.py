@@ -5,7 +5,7 @@
 Each slice of about `--slice-mb` of the input becomes a Parquet file `packed/00000.parquet`, ... with the columns input_ids and source.
 With `--shard 0/4`, `--shard 1/4`, ... four processes, here or on four machines, pack every fourth slice each; together they write the
 same files, byte for byte, as one process. Start each with the same files and settings: the first writes them to `packed/plan.json`, and a
-process with others stops before it writes anything. What each slice held is in `packed/00000.json`.
+process with others stops before it adds to its chunks. What each slice held is in `packed/00000.json`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def shard_of(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def plan(options: argparse.Namespace, parts: Sequence[Slice]) -> dict:
+def plan(options: argparse.Namespace, parts: Sequence[Slice], end: int) -> dict:
     """What must be the same for all processes that write into one folder."""
     return {
         "length": options.length,
@@ -45,23 +45,25 @@ def plan(options: argparse.Namespace, parts: Sequence[Slice]) -> dict:
         "text": options.text,
         "source": options.source,
         "tokenizer": sha256(Path(options.tokenizer) / "tokenizer.json"),
+        "end": end,
         "slices": [[part.path.name, part.path.stat().st_size, part.start, part.stop] for part in parts],
     }
 
 
 def claim(out: Path, mine: dict) -> None:
-    """Write the plan to the folder, or compare it with the one that another process has written.
+    """Write the plan to the folder, or compare it with the one that the chunks there were written by.
 
     Raises:
-        CatalogError: another plan, or files of unknown origin.
+        CatalogError: chunks of another plan, or files of unknown origin.
     """
     path = out / "plan.json"
-    if path.is_file():
-        if read_json(path) != mine:
-            raise CatalogError(f"{out} holds chunks of other files or settings ({path}); give another --out, or remove the folder.")
-    elif out.is_dir() and any(out.glob("*.parquet")):
-        raise CatalogError(f"{out} holds Parquet files that this command did not write; give another --out.")
-    else:
+    same = path.is_file() and read_json(path) == mine
+    if not same and any(out.glob("*.parquet")):
+        whose = (
+            f"holds chunks of other files or settings ({path})" if path.is_file() else "holds Parquet files that this command did not write"
+        )
+        raise CatalogError(f"{out} {whose}; give another --out, or remove the folder.")
+    if not same:
         write_json(mine, path)
 
 
@@ -93,9 +95,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len({part.path.name for part in parts}) < len({part.path for part in parts}):
         raise CatalogError("Two input files have the same name, and their documents could not be told apart; rename one.")
     out = Path(options.out)
-    claim(out, plan(options, parts))
+    wanted = plan(options, parts, end)
     start, packed = time.perf_counter(), []
     for number in range(shard, len(parts), of):
+        claim(out, wanted)  # each time, in case a process with other settings began beside this one
         documents = read(parts[number], options.text, options.source)
         found = pack(documents, out / f"{number:05}.parquet", encode, end, options.length, options.last == "keep")
         write_json(asdict(found), out / f"{number:05}.json")
