@@ -60,11 +60,7 @@ def _mojibake(text: str) -> tuple[str, int]:
         changed += 1
         return found
 
-    while True:  # read wrongly twice, it must be mended twice
-        before = changed
-        text = MOJIBAKE.sub(mended, text)
-        if changed == before:
-            return text, changed
+    return MOJIBAKE.sub(mended, text), changed
 
 
 def _composed(text: str) -> tuple[str, int]:
@@ -103,7 +99,8 @@ RULES: dict[str, Rule] = {
 def clean(text: str) -> tuple[str, Counter[str]]:
     """The text by all rules, and how many places each rule changed (for `composed characters` and `white space`: 1 for a text).
 
-    The rules are applied until none changes anything, since taking something out may join what stood around it.
+    The rules are applied until none changes anything: what was decoded wrongly twice is mended twice, and taking something out may join
+    what stood around it.
     """
     counts: Counter[str] = Counter()
     while True:

@@ -96,6 +96,14 @@ def test_tables_hold_the_rows_before_the_day_until_and_no_later():
         assert [row[0] for row in table.rows] == rows[: len(table.rows)] and len(table.rows) > 5
 
 
+def test_tables_that_are_nearly_alike_both_stay():
+    daily, listings = prices()
+    twin = daily.filter(asset="AA").with_columns(asset=pl.lit("DD"))
+    listings = pl.concat([listings, pl.DataFrame({"asset": ["DD"], "source": ["src"], "name": ["Delta"]})])
+    made = corpus.build(replace(P, block_tokens=3000, tokens=10**5), STREAMS, encode, pl.concat([daily, twin]), listings)
+    assert made["documents"].filter(part="prices", split="train")["source"].to_list() == ["AA:src", "DD:src"]
+
+
 def test_blocks_of_all_series_take_turns():
     found = list(
         corpus.table_documents("prices", *prices(), date(2024, 3, 1), corpus.partial(corpus._lengths, encode), 400, corpus.Counter())
