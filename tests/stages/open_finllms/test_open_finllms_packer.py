@@ -174,7 +174,7 @@ def test_two_processes_write_what_one_does(tmp_path, tokenizer, capsys):
     assert [int(line.split()[1].replace(",", "")) for line in said.splitlines()[1:4]] == [607, 600, 9]
     command = [sys.executable, "-m", "stages.open_finllms.pack", *options, "--out", str(tmp_path / "two")]
     both = [subprocess.Popen([*command, "--shard", f"{i}/2"], cwd=ROOT, stdout=subprocess.DEVNULL) for i in range(2)]
-    assert [process.wait(60) for process in both] == [0, 0]
+    assert [process.wait(300) for process in both] == [0, 0]
     one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two"))
     assert one == two and sorted(one) == [*(f"0000{i}.{kind}" for i in range(4) for kind in ("json", "parquet")), "plan.json"]
     encode, _ = load_tokenizer(tokenizer)
