@@ -29,7 +29,26 @@ class Prices:
 
 
 @dataclass(frozen=True)
+class Corpus:
+    """Texts and tables to go on pre-training on."""
+
+    tokenizer: str  # of models/<name>/base
+    weights: dict[str, float]  # of the parts
+    replay: float  # share of general text among all tokens
+    tokens: int  # to train on, all parts together
+    block_tokens: int  # of a table as text
+    until: str  # first day that is not read
+    held_out_shares: tuple[str, ...]  # whose tables are for perplexity
+    held_out: float  # share of the texts that is for perplexity
+    held_out_tokens: int  # of each part, at most
+    min_characters: int  # a shorter text is left out
+    ngram: int  # tokens of the n-grams that near duplicates are compared by
+    near: float  # Jaccard similarity from which two texts are near duplicates
+
+
+@dataclass(frozen=True)
 class Params:
     """A profile of the file."""
 
     prices: Prices
+    corpus: Corpus
