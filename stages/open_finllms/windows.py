@@ -99,7 +99,7 @@ def _date(name: str, text: str) -> date:
 
 
 def table(found: list[Span], daily: pl.DataFrame, p: Trading) -> pl.DataFrame:
-    """The own table `windows`: what each rule found, and how index and share went."""
+    """The own table `windows` (its column is `period`, as WINDOW is a word of SQL): what each rule found, and how index and share went."""
     index = closes(daily, p.index.asset, p.index.source)
     rows = []
     for span in found:
@@ -107,7 +107,7 @@ def table(found: list[Span], daily: pl.DataFrame, p: Trading) -> pl.DataFrame:
         opens = daily.filter((pl.col("asset") == span.asset) & (pl.col("source") == span.source))["open"].null_count() == 0
         change, index_change = (part["adj_close"][-1] / part["adj_close"][0] - 1 if part.height > 1 else None for part in parts)
         rows.append(
-            {"window": span.window, "asset": span.asset, "source": span.source, "rule": p.windows[span.window].rule}
+            {"period": span.window, "asset": span.asset, "source": span.source, "rule": p.windows[span.window].rule}
             | {"first": str(span.first), "last": str(span.last), "prices": parts[0].height, "opens": opens}
             | {"change": change, "index_change": index_change if parts[1].height == parts[0].height else None}
         )
