@@ -49,7 +49,11 @@ def wealth(equity: pl.DataFrame, windows: pl.DataFrame, window: str) -> dict:
             "color": field("agent", "nominal", None, scale=scales["color"], **({} if legend else {"legend": None})),
             "strokeDash": field("agent", "nominal", None, scale=scales["strokeDash"], **({} if legend else {"legend": None})),
         }
-        return {"height": height, "mark": {"type": "line", "strokeWidth": 1.8}, "encoding": {"x": across, "y": up, **looks, "tooltip": tips}}
+        return {
+            "height": height,
+            "mark": {"type": "line", "strokeWidth": 1.8},
+            "encoding": {"x": across, "y": up, **looks, "tooltip": tips},
+        }
 
     title = f"Window {window}: wealth with fees and its drawdown ({named}; same wealth in each)"
     views = [view("value", "wealth, 1 at the start", 200, False), view("drawdown", "drawdown", 110, True)]
@@ -89,10 +93,13 @@ def sharpe(contrasts: pl.DataFrame) -> dict:
             "encoding": place | {"x": place["x"] | {"field": "low"}, "x2": {"field": "high"}, "color": colour},
         }
         tips = [field("agent", "nominal", "method"), field("execution", "nominal", "execution")]
-        tips += [field(name, "quantitative", said, format=".2f") for name, said in (("value", "Sharpe ratio"), ("low", "from"), ("high", "to"))]
+        tips += [
+            field(name, "quantitative", said, format=".2f") for name, said in (("value", "Sharpe ratio"), ("low", "from"), ("high", "to"))
+        ]
         point = {
             "mark": {"type": "point", "filled": True, "size": 60, "opacity": 1},
-            "encoding": place | {"color": colour, "shape": field("execution", "nominal", None, scale=looks["shape"], **legend), "tooltip": tips},
+            "encoding": place
+            | {"color": colour, "shape": field("execution", "nominal", None, scale=looks["shape"], **legend), "tooltip": tips},
         }
         zero = {"mark": {"type": "rule", "color": OTHER}, "data": {"values": [{}]}, "encoding": {"x": {"datum": 0}}}
         count = data["shares"].max()
@@ -116,7 +123,11 @@ def hold(conventions: pl.DataFrame) -> dict:
         | {
             "color": field("hold", "nominal", "hold means", scale={"domain": meanings, "range": list(COLOURS[:3])}),
             "shape": field("hold", "nominal", "hold means", scale={"domain": meanings, "range": list(SHAPES[:3])}),
-            "tooltip": [field("asset", "nominal", "share"), field("hold", "nominal", "hold"), field("sr", "quantitative", "Sharpe ratio", format=".2f")],
+            "tooltip": [
+                field("asset", "nominal", "share"),
+                field("hold", "nominal", "hold"),
+                field("sr", "quantitative", "Sharpe ratio", format=".2f"),
+            ],
         },
     }
     ends = {"x": place["x"] | {"aggregate": "min"}, "x2": {"field": "sr", "aggregate": "max"}, "y": place["y"]}

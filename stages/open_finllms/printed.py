@@ -50,9 +50,7 @@ def table() -> pl.DataFrame:
         for place, agent in enumerate(AGENTS):
             cr, sr, av, mdd = (row[place] for row in measures)
             at = [year * (abs(cr) + a * ROUNDED) / ((abs(sr) - a * ROUNDED) * (av - a * ROUNDED)) for a in (-1, 1)]
-            copies = [
-                other for other, theirs in TABLE_12.items() if other != asset and [row[place] for row in theirs] == [cr, sr, av, mdd]
-            ]
+            copies = [other for other, theirs in TABLE_12.items() if other != asset and [row[place] for row in theirs] == [cr, sr, av, mdd]]
             rows.append(
                 {"asset": asset, "agent": agent, "cr": cr, "sr": sr, "av": av, "mdd": mdd, "n": year * cr / (sr * av)}
                 | {"n_low": at[0], "n_high": at[1], "fits": at[0] <= PRICES <= at[1]}

@@ -63,7 +63,7 @@ def decisions(prices: pl.DataFrame, span: Span) -> dict[tuple[str, int], pl.Data
 
 def play(daily: pl.DataFrame, spans: Iterable[Span], p: Trading) -> Iterator[Played]:
     """Every share, method and execution. Hold means what the execution says; `CONVENTIONS` are run with its other meanings as well."""
-    series = {key: part for key, part in daily.group_by("asset", "source")}
+    series = dict(iter(daily.group_by("asset", "source")))
     for span in spans:
         prices = series[span.asset, span.source].sort("date")
         inside = prices.filter(pl.col("date").is_between(span.first, span.last))

@@ -19,7 +19,9 @@ RATIOS = ("CR", "SR", "NSR", "AV", "MDD")
 COUNTED = ("trades", "turnover", "holds", "failures", "in_market")
 
 
-def build(daily: pl.DataFrame, found: Sequence[windows.Span], played: Sequence[Played], drawn: Drawn, p: Trading) -> dict[str, pl.DataFrame]:
+def build(
+    daily: pl.DataFrame, found: Sequence[windows.Span], played: Sequence[Played], drawn: Drawn, p: Trading
+) -> dict[str, pl.DataFrame]:
     """All tables by name."""
     return {
         "windows": windows.table(list(found), daily, p),
@@ -34,7 +36,7 @@ def build(daily: pl.DataFrame, found: Sequence[windows.Span], played: Sequence[P
 
 
 def trading(played: Sequence[Played], drawn: Drawn) -> pl.DataFrame:
-    """A row for each share, window, method and execution, with hold as the execution means it; random decisions as means over their draws."""
+    """A row for each share, window, method and execution, hold as the execution means it; random decisions as means over their draws."""
     groups: dict[tuple, list[Played]] = {}
     for one in played:
         if one.hold == ("flat" if one.convention == "log" else "keep"):
@@ -132,7 +134,9 @@ def leaks(daily: pl.DataFrame, found: Sequence[windows.Span]) -> pl.DataFrame:
     rows = []
     for span in sorted(firsts.values(), key=lambda span: span.window):
         mine = (pl.col("asset") == span.asset) & (pl.col("source") == span.source)
-        prices = daily.filter(mine & pl.col("date").is_between(span.first - timedelta(days=30), min(span.last, span.first + timedelta(days=180))))
+        prices = daily.filter(
+            mine & pl.col("date").is_between(span.first - timedelta(days=30), min(span.last, span.first + timedelta(days=180)))
+        )
         days = prices["date"].sort()
         for part in (1, 2, 3):
             day = days[len(days) * part // 4]

@@ -86,7 +86,8 @@ def _span(name: str, window: Window, asset: str, source: str, days: tuple[date, 
     inside = inside if window.prices is None else inside.tail(window.prices)
     if len(inside) < (window.prices or 3):
         raise CatalogError(
-            f"The window {name} needs {window.prices or 'at least 3'} prices of {asset} from {source} between {first} and {last}, which has {len(inside)}."
+            f"The window {name} needs {window.prices or 'at least 3'} prices of {asset} from {source} between {first} and {last}, "
+            f"which has {len(inside)}."
         )
     return Span(name, asset, source, inside[0], inside[-1])
 
