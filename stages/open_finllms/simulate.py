@@ -93,7 +93,6 @@ def execute(
     frame = trading.run(prices, decided, how.mode, **meant)
     convention = "log" if finmem else "simple"
     shown = agent in SHOWN and hold == usual(how) and prices["open"].null_count() == 0
-    opened = trading.series(prices).select("date", "open")
     return Played(
         span=span,
         agent=agent,
@@ -105,5 +104,5 @@ def execute(
         dates=frame["date"],
         returns=frame[f"r_{convention}"][:-1].to_numpy(),
         figures=metrics(frame, periods),
-        frame=frame.join(opened, on="date", how="left", maintain_order="left") if shown else None,
+        frame=frame.join(trading.series(prices).select("date", "open"), on="date", how="left", maintain_order="left") if shown else None,
     )
