@@ -124,7 +124,7 @@ def pairs(windows: Sequence[str], executions: Mapping[str, str]) -> list[tuple[S
             found += [((window, agent, a, executions[a]), (window, agent, b, executions[b])) for a, b in steps if {a, b} <= set(executions)]
         if "finmem" in executions:
             meanings = [(window, agent, "finmem", hold) for agent in (MOMENTUM, REVERSION, HALF) for hold in ("keep", "book")]
-            found += [(side, (*side[:3], "flat")) for side in meanings]
+            found += [(side, None) for side in meanings] + [(side, (*side[:3], "flat")) for side in meanings]
     return found
 
 
