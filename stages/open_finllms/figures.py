@@ -55,7 +55,7 @@ def wealth(equity: pl.DataFrame, windows: pl.DataFrame, window: str) -> dict:
             "encoding": {"x": across, "y": up, **looks, "tooltip": tips},
         }
 
-    title = f"Window {window}: wealth with fees and its drawdown ({named}; same wealth in each)"
+    title = f"Period {window}: wealth with fees and its drawdown ({named}; same wealth in each)"
     views = [view("value", "wealth, 1 at the start", 200, False), view("drawdown", "drawdown", 110, True)]
     return spec(title, "Wealth by day above, loss from the highest wealth so far below", data, vconcat=views)
 
@@ -106,7 +106,7 @@ def sharpe(contrasts: pl.DataFrame) -> dict:
         titled = f"{window}: {count} share{'' if count == 1 else 's'}, {data['n'].max()} days"
         columns = data.select("agent", "execution", "value", "low", "high")
         views.append({"title": titled, "height": 150, "data": {"values": plain(columns)}, "layer": [zero, bar, point]})
-    title = "Sharpe ratio by window: mean over shares, with 95 % intervals"
+    title = "Sharpe ratio by period: mean over shares, with 95 % intervals"
     return spec(title, "Methods under the paper's script and in an account with fees", vconcat=views)
 
 
@@ -116,7 +116,10 @@ def hold(conventions: pl.DataFrame) -> dict:
     data = mine.select("asset", "hold", "sr").drop_nulls().sort("asset", "hold")
     order = data.filter(pl.col("hold") == "flat").sort("sr", "asset")["asset"].to_list()
     meanings = ["flat", "keep", "book"]
-    place = {"y": field("asset", "nominal", None, sort=order), "x": field("sr", "quantitative", "Sharpe ratio")}
+    place = {
+        "y": field("asset", "nominal", None, sort=order, axis={"labelOverlap": False}),
+        "x": field("sr", "quantitative", "Sharpe ratio"),
+    }
     points = {
         "mark": {"type": "point", "filled": True, "size": 55, "opacity": 0.9},
         "encoding": place
@@ -132,5 +135,5 @@ def hold(conventions: pl.DataFrame) -> dict:
     }
     ends = {"x": place["x"] | {"aggregate": "min"}, "x2": {"field": "sr", "aggregate": "max"}, "y": place["y"]}
     spans = {"mark": {"type": "rule", "color": OTHER}, "encoding": ends}
-    title = f"The same decisions, three meanings of hold ({HALF}; window long)"
-    return spec(title, "Sharpe ratio of each share", data, height=360, layer=[spans, points])
+    title = f"The same decisions, three meanings of hold ({HALF}; period long)"
+    return spec(title, "Sharpe ratio of each share", data, height=400, layer=[spans, points])

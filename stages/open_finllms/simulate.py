@@ -20,8 +20,8 @@ from stages.open_finllms.windows import Span
 
 HOLDING, FLAT, MOMENTUM, REVERSION = "buy and hold", "always flat", "momentum-3", "mean reversion"
 ORACLE = rules.LOOK_AHEAD[0]
-RANDOM = "random, turnover of momentum-3"
-HALF = "momentum-3, every other day"  # holds on the days between: what hold means then decides half of the days
+RANDOM = "random, equal turnover"  # with that of momentum-3
+HALF = "momentum-3, odd days"  # acts on the first day, the third and so on: what hold means decides the days between
 CONVENTIONS = (MOMENTUM, REVERSION, HALF)  # rules whose decisions are also run with hold as keep and as the agent's own book
 SHOWN = (HOLDING, MOMENTUM, REVERSION)  # methods whose days are kept, where the share has opens
 
