@@ -100,6 +100,9 @@ def test_holds_on_every_other_day(played):
 
 
 def test_a_window_has_its_prices_and_one_decision_fewer(played):
+    (span, *_), days = windows.spans(market(), PLAN), weekdays(len(GOOG))[-60:]
+    for decided in simulate.decisions(market().filter(asset="AB"), span).values():
+        assert decided["date"].to_list() == days[:-1]  # the last price pays the last decision
     assert {(len(one.dates), len(one.returns)) for one in played} == {(60, 59)}
     # The days before the window are known: momentum has a direction on the first one.
     assert all(one.returns[0] != 0 for one in played if one.agent == MOMENTUM and one.execution == "finmem")
