@@ -47,8 +47,53 @@ class Corpus:
 
 
 @dataclass(frozen=True)
+class Series:
+    """One series of `daily.parquet`."""
+
+    asset: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Window:
+    """Days on which is traded, found by a rule that looks at prices alone, never at what a method earns (`windows.py`)."""
+
+    rule: str  # fall, rise: the days in which the index lost or gained most; last: of each share; all
+    prices: int | None  # length of the window; null with the rule all
+    first: str  # days to choose from, as 2020-12-31
+    last: str
+    shares: tuple[str, ...]  # groups of shares
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How decisions become positions and returns, as `trading.run` takes it."""
+
+    mode: str  # finmem or realistic
+    fee_bps: float  # of the notional of a trade, in hundredths of a per cent
+    short: bool  # whether sell means a short position, or only cash
+
+
+@dataclass(frozen=True)
+class Trading:
+    """The trading simulation."""
+
+    index: Series  # what windows are chosen by
+    shares: dict[str, dict[str, tuple[str, ...]]]  # group -> source -> shares
+    windows: dict[str, Window]
+    executions: dict[str, Execution]
+    periods: int  # returns a year
+    random: int  # draws of random decisions
+    block: int | None  # days of a block of the bootstrap; null: the cube root of the number of returns
+    draws: int  # resamples
+    equity_every: int  # rows of the table `equity` in a window of more than a year: one in so many days
+
+
+@dataclass(frozen=True)
 class Params:
     """A profile of the file."""
 
     prices: Prices
     corpus: Corpus
+    trading: Trading
+    seed: int  # the project's, from the project's params.yaml

@@ -1,0 +1,37 @@
+-- name: open_finllms_sharpe
+-- title: Sharpe ratios of trading rules by period
+-- description: Mean over shares with its interval, under the paper's script and in accounts, best first.
+SELECT profile, period, execution, agent, hold, value AS sharpe, low, high, n AS days, shares
+FROM open_finllms.contrasts
+WHERE other IS NULL
+ORDER BY profile, period, execution, sharpe DESC;
+
+-- name: open_finllms_differences
+-- title: What of trading differs beyond chance
+-- description: Differences of Sharpe ratios on the same days whose 95 % interval leaves out 0, methods, executions and meanings of hold.
+SELECT profile, period, agent, execution, hold, other, other_execution, other_hold, value AS difference, low, high, shares
+FROM open_finllms.contrasts
+WHERE other IS NOT NULL AND (low > 0 OR high < 0)
+ORDER BY profile, period, abs(difference) DESC;
+
+-- name: open_finllms_hold
+-- title: What hold means
+-- description: Sharpe ratios of the same decisions with hold as flat, as keep and as the agent's own book.
+PIVOT (SELECT profile, period, asset, source, agent, returns, hold, sr FROM open_finllms.conventions WHERE agent <> 'buy and hold')
+ON hold IN ('flat', 'keep', 'book') USING any_value(sr)
+ORDER BY profile, period, agent, asset, source, returns;
+
+-- name: open_finllms_table_12
+-- title: Table 12 by arithmetic
+-- description: The number of prices that each printed row implies, and rows that are the same.
+SELECT profile, asset, agent, cr, sr, av, mdd, n AS prices, n_low, n_high, fits, same_as
+FROM open_finllms.printed
+ORDER BY profile, asset, agent;
+
+-- name: open_finllms_trades
+-- title: Trades of a share
+-- description: What momentum-3 bought and sold of Nvidia after the release of the small models, in the account with fees.
+SELECT profile, date, action, fill, price, before, after, traded, fee, wealth
+FROM open_finllms.trades
+WHERE period = 'after' AND agent = 'momentum-3'
+ORDER BY profile, date;
