@@ -98,3 +98,19 @@ class MeasureParams:
     train: Train
     measure: Measure
     seed: int
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """What the evaluation compares."""
+
+    main: dict[str, str]  # retrieved, full and article -> the variant that claims about this setting or task are about
+    copied_words: tuple[int, ...]  # how many of a context's first and of its last words the copied explanations have
+
+
+@dataclass(frozen=True)
+class EvaluateParams:
+    """What the evaluation reads of a profile."""
+
+    evaluate: Evaluate
+    seed: int
