@@ -20,7 +20,7 @@ from catalog.base.params import ROOT, profile_params
 from stages.fmdllama import articles
 from stages.fmdllama.facts import monthly
 from stages.fmdllama.grid import EVIDENCE, GROUP, Claim, Context, Facts, contexts
-from stages.fmdllama.settings import SPLITS, Data, DataParams, Part
+from stages.fmdllama.settings import SPLITS, Data, Params, Part
 from stages.fmdllama.wording import month_name, plain, quarter, read, sentence
 
 SYSTEM, DATASET = "fmdllama", "fmdid"
@@ -166,7 +166,7 @@ def explanation(claim: Claim, about: list[str]) -> str:
 
 def main(profile: str) -> None:
     """Write ``data/fmdid/<profile>/``."""
-    params = profile_params(DataParams, SYSTEM, profile)
+    params = profile_params(Params, SYSTEM, profile)
     prices = ROOT / "data" / "prices" / profile
     daily = pl.read_parquet(prices / "daily.parquet", columns=["asset", "source", "date", "adj_close"])
     names = dict(pl.read_parquet(prices / "listings.parquet").select("asset", "name").unique().iter_rows())

@@ -27,7 +27,7 @@ from catalog.report.results import (
 from stages.fmdllama import contrasts, corpus, figures, leakage, rivals, tables
 from stages.fmdllama.dataset import DATASET, SYSTEM, WORDING
 from stages.fmdllama.reader import Reader
-from stages.fmdllama.settings import EvaluateParams
+from stages.fmdllama.settings import Params
 from stages.fmdllama.wording import read
 
 FOLDERS = ("fmdllama", "fmdllama_answers")  # of models/
@@ -46,7 +46,7 @@ def raw_signals(profile: str) -> dict[str, pl.DataFrame]:
     return found | {name: pl.read_parquet(answered / f"{name}.parquet") for name in ("likelihoods", "answers")}
 
 
-def own_tables(raw: dict[str, pl.DataFrame], reader: Reader, params: EvaluateParams) -> dict[str, pl.DataFrame]:
+def own_tables(raw: dict[str, pl.DataFrame], reader: Reader, params: Params) -> dict[str, pl.DataFrame]:
     """Every table that `tables.yaml` declares."""
     items, variants, main = raw["items"], raw["variants"], params.evaluate.main
     tables.check_main(main, variants)
@@ -54,7 +54,6 @@ def own_tables(raw: dict[str, pl.DataFrame], reader: Reader, params: EvaluatePar
     explained = tables.explanations(items, raw["answers"], rivals.explained(items, params.evaluate.copied_words))
     tested = tables.test_items(items)
     found, labels = tables.signals(said, explained, tested)
-    named = pl.Series(list(main.values())).implode()
     return {
         "predictions": said,
         "answers": tables.answer_table(said, raw["answers"], explained),
@@ -62,7 +61,7 @@ def own_tables(raw: dict[str, pl.DataFrame], reader: Reader, params: EvaluatePar
         "contrasts": contrasts.table(found, variants["variant"].to_list(), tested),
         "leakage": leakage.table(items),
         "data": corpus.table(items),
-        "variants": variants.with_columns(main=pl.col("variant").is_in(named)),
+        "variants": variants.with_columns(main=pl.col("variant").is_in(list(main.values()))),
         "curves": raw["curves"].select("variant", "step", "loss"),
     }
 
@@ -74,7 +73,7 @@ def result_rows(scores: pl.DataFrame, probes: pl.DataFrame, profile: str) -> lis
     for item in scores.filter(pl.col("kind").is_in(groups)).iter_rows(named=True):
         experiment = item["task"] if item["task"] == "article" else f"{item['task']}, {item['setting']}"
         split = "test" if item["kind"] == "all" else f"test, {item['kind']}"
-        method = item["method"] if item["decoding"] != "greedy" else f"{item['method']}, decoded"
+        method = item["method"] if item["decoding"] != "written" else f"{item['method']}, written"
         for column, metric in METRICS.items():
             if item[column] is not None:
                 ci = (item.get(f"{column}_low"), item.get(f"{column}_high"))
@@ -97,7 +96,7 @@ def run_facts(profile: str) -> dict[str, Any]:
 
 def main(profile: str) -> None:
     """Write ``reports/fmdllama/<profile>/``."""
-    params = profile_params(EvaluateParams, SYSTEM, profile)
+    params = profile_params(Params, SYSTEM, profile)
     raw = raw_signals(profile)
     names = pl.read_parquet(ROOT / "data" / "prices" / profile / "listings.parquet", columns=["name"])["name"].unique().to_list()
     t = own_tables(raw, Reader(read(ROOT / WORDING), names), params)

@@ -48,7 +48,7 @@ def chance(at: float) -> dict:
 
 def accuracy(scores: pl.DataFrame) -> dict:
     """Accuracy of every method by the likeliest label, a panel a setting and one for the notes."""
-    own = scores.filter(pl.col("accuracy").is_not_null(), pl.col("decoding") != "greedy", kind="all")
+    own = scores.filter(pl.col("accuracy").is_not_null(), pl.col("decoding") != "written", kind="all")
     panels = []
     for task, setting, title, rule in (
         ("claim", "retrieved", "claims, shown the retrieved sentences", 1 / 3),
@@ -66,7 +66,7 @@ def kinds(scores: pl.DataFrame) -> dict:
     own = scores.filter(
         pl.col("role").is_in(["main", "untuned", "classifier", "topic", "reader"]),
         ~pl.col("kind").is_in(["all", *GROUPS]),
-        pl.col("decoding") != "greedy",
+        pl.col("decoding") != "written",
         task="claim",
     )
     names = [name for name in GROUPS["signs"] + GROUPS["numbers"] + GROUPS["others"] if name in own["kind"].to_list()]

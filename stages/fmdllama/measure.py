@@ -1,8 +1,8 @@
 """Answers of every model on the test set: likelihoods of the labels, and decoded answers with their explanations.
 
 Writes ``models/fmdllama_answers/<profile>/``: `likelihoods.parquet`, a row for each model, setting and test item with the log-probability
-of each label at its place; and `answers.parquet`, decoded answers of a part of the contexts with BERTScore of their explanation. Methods are
-each variant of stage ``fmdllama_train``, its model before any tuning, and that model with a few solved claims in its prompt.
+of each label at its place; and `answers.parquet`, decoded answers of a part of the contexts with BERTScore of their explanation. Methods
+are each variant of stage ``fmdllama_train``, its model before any tuning, and that model with a few solved claims in its prompt.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from catalog.training.adapters import folded, saved_lora
 from stages.fmdllama.answers import parse
 from stages.fmdllama.method import label_scores, prompt_ids
 from stages.fmdllama.prompts import LABELS
-from stages.fmdllama.settings import Measure, MeasureParams, Variant
+from stages.fmdllama.settings import Measure, Params, Variant
 
 SYSTEM, MODEL, TUNED = "fmdllama", "fmdllama_answers", "fmdllama"
 UNTUNED, FEW_SHOT = "untuned", "few-shot"
@@ -39,7 +39,7 @@ LIKELIHOODS = {
     "label": pl.String,
     "scores": pl.List(pl.Float64),
 }
-ANSWERS = {name: pl.String for name in ("method", "model", "setting", "task", "id", "text", "label", "status", "explanation")} | {
+ANSWERS = dict.fromkeys(("method", "model", "setting", "task", "id", "text", "label", "status", "explanation"), pl.String) | {
     "bertscore": pl.Float64
 }
 
@@ -101,15 +101,19 @@ def with_bertscore(rows: list[dict], items: list[dict], encoder: str) -> list[di
 
 
 @contextmanager
-def tuned(model: Any, v: Variant, profile: str) -> Iterator[Any]:
-    """The model with a variant's adapter folded into its weights."""
-    with saved_lora(model, ROOT / "models" / TUNED / profile / v.name) as adapted, folded(adapted) as merged:
+def tuned(model: Any, v: Variant, profile: str, rank: int) -> Iterator[Any]:
+    """The model with a variant's adapter folded into its weights; where all weights were trained, the model that was saved."""
+    folder = ROOT / "models" / TUNED / profile / v.name
+    if not rank:
+        yield load_lm(folder)[0]
+        return
+    with saved_lora(model, folder) as adapted, folded(adapted) as merged:
         yield merged
 
 
 def main(profile: str) -> None:
     """Write ``models/fmdllama_answers/<profile>/``."""
-    params = profile_params(MeasureParams, SYSTEM, profile)
+    params = profile_params(Params, SYSTEM, profile)
     p, longest = params.measure, params.train.longest
     if profile == "full":  # before any work
         for name in {v.model for v in params.train.variants}:
@@ -130,7 +134,7 @@ def main(profile: str) -> None:
             answers += decoded(model, tokenizer, v, UNTUNED, part, p, longest, params.seed)
             if p.shots:
                 found += likelihoods(model, tokenizer, v, FEW_SHOT, tested, longest, shots(items, p.shots))
-        with tuned(model, v, profile) as changed:
+        with tuned(model, v, profile, params.train.rank) as changed:
             if v.form == "label first":
                 found += likelihoods(changed, tokenizer, v, v.name, tested, longest)
             answers += decoded(changed, tokenizer, v, v.name, part, p, longest, params.seed)

@@ -28,14 +28,6 @@ class Data:
 
 
 @dataclass(frozen=True)
-class DataParams:
-    """What the data stage reads of a profile."""
-
-    data: Data
-    seed: int
-
-
-@dataclass(frozen=True)
 class Variant:
     """One fine-tuned model."""
 
@@ -71,15 +63,6 @@ class Train:
 
 
 @dataclass(frozen=True)
-class TrainParams:
-    """What the training stage reads of a profile."""
-
-    data: Data
-    train: Train
-    seed: int
-
-
-@dataclass(frozen=True)
 class Measure:
     """Answers on the test set."""
 
@@ -92,25 +75,21 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class MeasureParams:
-    """What the measuring stage reads of a profile."""
-
-    train: Train
-    measure: Measure
-    seed: int
-
-
-@dataclass(frozen=True)
 class Evaluate:
     """What the evaluation compares."""
 
-    main: dict[str, str]  # retrieved, full and article -> the variant that claims about this setting or task are about
+    main: dict[
+        str, str | None
+    ]  # retrieved, full and article -> the variant that claims about this setting or task are about; null for none
     copied_words: tuple[int, ...]  # how many of a context's first and of its last words the copied explanations have
 
 
 @dataclass(frozen=True)
-class EvaluateParams:
-    """What the evaluation reads of a profile."""
+class Params:
+    """A profile of the file."""
 
+    data: Data
+    train: Train
+    measure: Measure
     evaluate: Evaluate
-    seed: int
+    seed: int  # the project's

@@ -41,14 +41,13 @@ class Method(NamedTuple):
     role: str
 
 
-def check_main(main: Mapping[str, str], variants: pl.DataFrame) -> None:
-    """Raise a CatalogError unless ``main`` names a trained variant for each setting and for the task of notes."""
-    known = variants["variant"].to_list()
-    if set(main) != {"retrieved", "full", "article"} or (absent := [name for name in main.values() if name not in known]):
-        wrong = f"the variant {absent[0]}" if set(main) == {"retrieved", "full", "article"} else ", ".join(main) or "nothing"
-        raise CatalogError(
-            f"evaluate.main of fmdllama names {wrong}; give a variant for each of retrieved, full and article, out of {', '.join(known)}."
-        )
+def check_main(main: Mapping[str, str | None], variants: pl.DataFrame) -> None:
+    """Raise a CatalogError unless ``main`` names a trained variant, or None, for each setting and for the task of notes."""
+    known, wanted = variants["variant"].to_list(), ("retrieved", "full", "article")
+    if set(main) != set(wanted):
+        raise CatalogError(f"evaluate.main of fmdllama has the keys {', '.join(main) or 'none'}; they must be {', '.join(wanted)}.")
+    if absent := [name for name in main.values() if name is not None and name not in known]:
+        raise CatalogError(f"evaluate.main of fmdllama names the variant {absent[0]}; those trained are {', '.join(known)}.")
 
 
 def predictions(
@@ -63,7 +62,7 @@ def predictions(
     parts = [
         labelled.with_columns(model, status, decoding=pl.lit("none")).select(columns),
         likelihoods.with_columns(status, decoding=pl.lit("likelihood")).select(columns),
-        answers.with_columns(decoding=pl.lit("greedy")).select(columns),
+        answers.with_columns(decoding=pl.lit("written")).select(columns),
     ]
     found = pl.concat(parts).with_columns(setting=pl.when(task="article").then(pl.lit("full")).otherwise("setting"))
     found = found.unique(["id", *KEY], keep="first", maintain_order=True)
@@ -76,21 +75,21 @@ def predictions(
     return found.with_columns(role=pl.Series(roles, dtype=pl.String)).select(COLUMNS)
 
 
-def role(task: str, setting: str, method: str, model: str | None, models: Mapping[str, str], main: Mapping[str, str]) -> str:
+def role(task: str, setting: str, method: str, model: str | None, models: Mapping[str, str], main: Mapping[str, str | None]) -> str:
     """What a method is to the claims: ``main``, its model ``untuned`` or ``few-shot``, another one, or what needs no language model."""
     if model is None:
         return ROLES.get(method, "copy")
     asked = main["article" if task == "article" else setting]
     if method == asked:
         return "main"
-    return method if method in (UNTUNED, FEW_SHOT) and model == models[asked] else "other"
+    return method if method in (UNTUNED, FEW_SHOT) and asked is not None and model == models[asked] else "other"
 
 
 def explanations(items: pl.DataFrame, answers: pl.DataFrame, copies: pl.DataFrame) -> pl.DataFrame:
     """Scores of every explanation of a test claim: `KEY`, role-less, id, text, gold text, ROUGE, BERTScore, whether empty, words."""
     columns = ["task", "id", "setting", "method", "model", "decoding", "explanation", "bertscore"]
     blank = {"model": pl.lit(None, pl.String), "decoding": pl.lit("none"), "bertscore": pl.lit(None, pl.Float64)}
-    asked = answers.filter(task="claim").with_columns(decoding=pl.lit("greedy"))
+    asked = answers.filter(task="claim").with_columns(decoding=pl.lit("written"))
     found = pl.concat([asked.select(columns), copies.with_columns(**blank).select(columns)])
     gold = items.filter(task="claim").select("id", gold_explanation="explanation")
     found = found.join(gold, on="id", how="left", maintain_order="left").with_columns(pl.col("explanation").fill_null(""))
@@ -218,7 +217,7 @@ def macro(gold: np.ndarray, label: np.ndarray, context: np.ndarray, asked: np.nd
 def answer_table(said: pl.DataFrame, answers: pl.DataFrame, explained: pl.DataFrame) -> pl.DataFrame:
     """The table `answers`: every decoded answer, as it was written and as it was read, with its reference and its scores."""
     own = [*KEY, "id"]
-    texts = answers.select("task", "setting", "method", "model", "id", "text").with_columns(decoding=pl.lit("greedy"))
-    asked = said.filter(decoding="greedy").select(*own, "role", "status", "label", "gold")
+    texts = answers.select("task", "setting", "method", "model", "id", "text").with_columns(decoding=pl.lit("written"))
+    asked = said.filter(decoding="written").select(*own, "role", "status", "label", "gold")
     scored = explained.select(*own, "explanation", "gold_explanation", *scores.ROUGE, "bertscore")
     return asked.join(texts, on=own, how="left").join(scored, on=own, how="left", nulls_equal=True)

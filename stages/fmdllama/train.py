@@ -26,7 +26,7 @@ from catalog.training.settings import Settings
 from catalog.training.train import Run, train, train_once
 from stages.fmdllama.method import FORMS, examples, weighted_loss
 from stages.fmdllama.prompts import LABELS, SETTINGS
-from stages.fmdllama.settings import Train, TrainParams, Variant
+from stages.fmdllama.settings import Params, Train, Variant
 
 STAGE, MODEL = "fmdllama_train", "fmdllama"
 
@@ -39,8 +39,8 @@ def check(p: Train) -> None:
             raise CatalogError(f"Two variants are named {v.name}; give each its own name.")
         if v.setting not in SETTINGS or v.form not in FORMS or not v.tasks or not set(v.tasks) <= set(LABELS):
             raise CatalogError(
-                f"Variant {v.name} has the setting {v.setting!r}, the form {v.form!r} and the tasks {', '.join(v.tasks) or 'none'}; the settings "
-                f"are {', '.join(SETTINGS)}, the forms {', '.join(FORMS)}, the tasks {', '.join(LABELS)}."
+                f"Variant {v.name} has the setting {v.setting!r}, the form {v.form!r} and the tasks {', '.join(v.tasks) or 'none'}; "
+                f"the settings are {', '.join(SETTINGS)}, the forms {', '.join(FORMS)}, the tasks {', '.join(LABELS)}."
             )
     if p.explain_every < 1:
         raise CatalogError(f"train.explain_every is {p.explain_every} but must be 1 (all claims) or more.")
@@ -97,7 +97,7 @@ def explained(count: int, every: int) -> list[bool]:
     return [number % every == 0 for number in range(count)]
 
 
-def fit(v: Variant, items: pl.DataFrame, params: TrainParams, profile: str, folder: Path | None) -> tuple[dict[str, Any], Run]:
+def fit(v: Variant, items: pl.DataFrame, params: Params, profile: str, folder: Path | None) -> tuple[dict[str, Any], Run]:
     """Train one variant and write it to ``folder`` (of the main process); its row of `variants.parquet` and its run."""
     p = params.train
     model, tokenizer = load_lm(v.model)
@@ -119,7 +119,7 @@ def fit(v: Variant, items: pl.DataFrame, params: TrainParams, profile: str, fold
 
 def main(profile: str) -> None:
     """Write ``models/fmdllama/<profile>/``."""
-    params = profile_params(TrainParams, MODEL, profile)
+    params = profile_params(Params, MODEL, profile)
     check(params.train)
     if profile == "full":  # before any work
         for name in {v.model for v in params.train.variants}:
