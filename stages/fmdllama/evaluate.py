@@ -61,7 +61,7 @@ def own_tables(raw: dict[str, pl.DataFrame], reader: Reader, params: Params) -> 
         "contrasts": contrasts.table(found, variants["variant"].to_list(), tested),
         "leakage": leakage.table(items),
         "data": corpus.table(items),
-        "variants": variants.with_columns(main=pl.col("variant").is_in(list(main.values()))),
+        "variants": variants.with_columns(main=pl.col("variant").is_in([name for name in main.values() if name])),
         "curves": raw["curves"].select("variant", "step", "loss"),
     }
 

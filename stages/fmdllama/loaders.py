@@ -28,7 +28,7 @@ ARTICLES = {
 }
 _CLAIM = re.compile(r"(?:^|\n)\s*claim:(.*?)\n\s*(?:contextual information|context):(.*)", re.IGNORECASE | re.DOTALL)
 _TEXT = re.compile(r"(?:^|\n)\s*text:(.*)", re.IGNORECASE | re.DOTALL)
-_SENTENCE = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9])")
+_SENTENCE = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"'”’)\]]))\s+(?=[\"'“‘(\[]?[A-Z0-9])")
 
 
 class Loaded(NamedTuple):
@@ -66,7 +66,7 @@ def load(path: str | Path, layout: str, split: str = "test") -> Loaded:
     for number, value in json_objects(read_text(path), str(path)):
         try:
             row = readers[layout](value)
-            key = (row["claim"], *row["context"])
+            key = (row.get("claim"), *row["context"])
             if key in seen:
                 raise Left("the same text as an earlier row")
         except Left as reason:
@@ -113,7 +113,8 @@ def _finfact(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _finguard(value: Mapping[str, Any]) -> dict[str, Any]:
-    return _article(_text(value, "text"), str(value.get("label", "")))
+    label = value.get("label")
+    return _article(_text(value, "text"), "" if label is None else str(label))
 
 
 def _claim(claim: str, context: str, label: str, explanation: str) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def measure(rows: Sequence[Row]) -> dict[str, Any]:
     if pairs:
         own, found["not_scorable"] = explanation_scores(*zip(*pairs))
         found["scores"] |= own
-    if "rouge1" in found["scores"] and len(pairs) == len(rows):
+    if len(pairs) == len(rows) and not found["not_scorable"]:  # both parts are of the same answers
         found["scores"]["challenge"] = scores.challenge(found["scores"]["accuracy"], found["scores"]["rouge1"])
     return found
 

@@ -197,10 +197,12 @@ def statistics(own: Mapping[str, Pair], context: np.ndarray, mask: np.ndarray) -
     """All statistics of a method on some items."""
     row: dict[str, float | int] = {}
     for name, (part, whole) in own.items():
-        value = clusters.ratio(context, part * mask, whole * mask)
-        if value is None:
+        total = float((whole * mask).sum())
+        if total == 0:
             continue
-        row |= dict(zip((name, f"{name}_low", f"{name}_high"), value)) if name in WITH_INTERVAL else {name: value[0]}
+        row[name] = float((part * mask).sum()) / total
+        if name in WITH_INTERVAL:
+            row |= dict(zip((name, f"{name}_low", f"{name}_high"), clusters.ratio(context, part * mask, whole * mask)))
         if name == "true_false":
             row["true_false_n"] = int((whole * mask).sum())
     return row
@@ -220,4 +222,4 @@ def answer_table(said: pl.DataFrame, answers: pl.DataFrame, explained: pl.DataFr
     texts = answers.select("task", "setting", "method", "model", "id", "text").with_columns(decoding=pl.lit("written"))
     asked = said.filter(decoding="written").select(*own, "role", "status", "label", "gold")
     scored = explained.select(*own, "explanation", "gold_explanation", *scores.ROUGE, "bertscore")
-    return asked.join(texts, on=own, how="left").join(scored, on=own, how="left", nulls_equal=True)
+    return asked.join(texts, on=own, how="left", maintain_order="left").join(scored, on=own, how="left", maintain_order="left")

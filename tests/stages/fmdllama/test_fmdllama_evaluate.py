@@ -302,7 +302,7 @@ def planted(leak):
                 row(split, f"a{group}", "days", label, task="article", claim=None, retrieved=None, context=[note])
                 for label in LABELS["article"]
             ]
-    return pl.DataFrame(rows, schema=dataset.SCHEMA).with_columns(id=pl.col("id") + pl.col("task"))
+    return pl.DataFrame(rows, schema=dataset.SCHEMA)
 
 
 def test_a_planted_leak_is_found_and_nothing_else_is():
@@ -455,9 +455,9 @@ def test_claims_about_the_set_fail_where_it_is_broken(items, tmp_path):
     tested = items.filter(task="article", split="test").with_columns(
         context=pl.concat_list(pl.col("context"), pl.format("So {}.", "label"))
     )
-    twice = claimed.filter(task="claim", split="test").head(1).with_columns(split=pl.lit("train"), id=pl.lit("twice-NEI"))
+    twice = claimed.filter(task="claim", split="test").head(1).with_columns(split=pl.lit("train"), id=pl.lit("twice-True"))
     kept = claimed.filter((pl.col("task") == "claim") | (pl.col("split") == "valid"))
-    raw["items"] = pl.concat([kept, notes, tested, twice.with_columns(label=pl.lit("NEI"))])
+    raw["items"] = pl.concat([kept, notes, tested, twice.with_columns(label=pl.lit("True"))])
     verdicts = judged(raw, tmp_path)
     assert (
         verdicts["labels-follow-from-the-text"]

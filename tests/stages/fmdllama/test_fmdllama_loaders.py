@@ -94,7 +94,7 @@ def test_finguard(tmp_path):
     ]
     found = load(write(tmp_path, rows), "finguard")
     assert found.items["label"].to_list() == ["True", "Fake", "True", "Fake"]
-    assert found.dropped == {"no text": 1, "unknown label": 2}
+    assert found.dropped == {"no label": 1, "no text": 1, "unknown label": 1}
 
 
 def test_files_that_are_no_published_set(tmp_path):
@@ -113,8 +113,15 @@ def test_files_that_are_no_published_set(tmp_path):
 
 
 def test_sentences_by_rule():
-    text = 'It fell 3.5 percent to $1.20. "Why?" asked Mr Smith! 2004 was better.\nA new line without a stop\n'
-    assert sentences(text) == ["It fell 3.5 percent to $1.20.", '"Why?" asked Mr Smith!', "2004 was better.", "A new line without a stop"]
+    text = 'It fell 3.5 percent to $1.20. "Why?" asked Mr Smith! 2004 was better. "So be it." He left.\nA new line without a stop\n'
+    assert sentences(text) == [
+        "It fell 3.5 percent to $1.20.",
+        '"Why?" asked Mr Smith!',
+        "2004 was better.",
+        '"So be it."',
+        "He left.",
+        "A new line without a stop",
+    ]
 
 
 # The published practice set

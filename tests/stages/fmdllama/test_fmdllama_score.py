@@ -76,7 +76,7 @@ def test_answers_of_one_context_are_resampled_together(capsys, write):
 
 
 def test_both_ways_of_reading(capsys, write):
-    path = write([{"gold": "True", "text": "Prediction:True"}, {"gold": "NEI", "text": "Human: so Assistant: Prediction: NEI at best"}])
+    path = write([{"gold": "True", "text": "Prediction:True"}, {"gold": "NEI", "text": "Prediction: NEI at best"}])
     assert scored(capsys, path)["claim"]["statuses"] == {"ok": 1, "unknown label": 1}
     paper = scored(capsys, path, "--mode", "paper")["claim"]
     assert paper["statuses"] == {"ok": 1, "no prediction": 1} and paper["scores"]["accuracy"] == 0.5
