@@ -105,7 +105,8 @@ def main(profile: str) -> None:
     for name, drawn in figures.draw(t).items():
         write_json(drawn, folder(SYSTEM, profile) / "plots" / f"{name}.json")
     described = [describe_dataset(ROOT / "data" / DATASET / profile / "items.parquet", DATASET, profile)]
-    write_descriptions(SYSTEM, profile, described, [describe_model(ROOT / "models" / name / profile, name, profile) for name in FOLDERS])
+    trained = ROOT / "models" / FOLDERS[0] / profile  # the other one holds answers, no weights
+    write_descriptions(SYSTEM, profile, described, [describe_model(trained, FOLDERS[0], profile)])
     write_run(SYSTEM, profile, run_facts(profile))
 
 
