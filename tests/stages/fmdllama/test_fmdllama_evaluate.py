@@ -11,7 +11,7 @@ from test_fmdllama_data import DAILY, NAMES, PARAMS, WORDINGS
 
 from catalog.base.errors import CatalogError
 from catalog.base.params import profile_params
-from catalog.database import claims, ledger
+from catalog.database import claims, ledger, queries
 from catalog.report import tables as declarations
 from catalog.report.intervals import clustered_share
 from stages.fmdllama import clusters, contrasts, corpus, dataset, evaluate, leakage, measure, rivals, scores, tables
@@ -413,6 +413,8 @@ def judged(raw, tmp_path):
     con.execute("CREATE TABLE metrics (name TEXT)")
     card = {"name": "fmdllama", "ledger": ledger.read("fmdllama"), "tables": declarations.declared("fmdllama")}
     found = claims.evaluate(con, [card], [])
+    for query in queries.read(evaluate.ROOT, ["fmdllama"]):
+        assert not query["name"].startswith("fmdllama") or con.execute(query["sql"]).fetchall(), query["name"]
     json.dumps(evaluate.figures.draw(t), allow_nan=False)
     return {row["claim"]: row["verdict"] for row in found["claims"]}
 

@@ -150,19 +150,31 @@ def test_the_practice_set_is_read_whole(practice):
 @REAL
 @pytest.mark.parametrize(("words", "expected"), [(400, (0.516, 0.428, 0.442)), (200, (0.465, 0.341, 0.364))])
 def test_copies_of_published_articles_have_the_known_rouge(practice, words, expected):
-    """To .002: the figures are printed with three digits, and white space was cut in another way."""
+    """To the last digit of the known figures, which have three."""
     rows = practice.to_dicts()
     found = scores.mean_rouge(scores.rouge([row["explanation"] for row in rows], [baselines.lead(row, words) for row in rows]))
-    assert tuple(found[name] for name in scores.ROUGE) == pytest.approx(expected, abs=0.002)
+    assert tuple(found[name] for name in scores.ROUGE) == pytest.approx(expected, abs=0.0006)
+
+
+VIEWS = {
+    "last 60 words": (lambda row: baselines.tail(row, baselines.LAST), (0.665, 0.579)),
+    "claim": (lambda row: row["claim"], (0.553, 0.492)),
+    "claim and context": (lambda row: " ".join([row["claim"], *row["context"]]), (0.672, 0.570)),
+}
 
 
 @REAL
-def test_the_end_of_a_published_article_tells_the_label(practice):
-    """.665 and .579 in five folds, to .02: which rows a fold has, and the smallest count of a word, are not known of those figures."""
-    rows = practice.to_dicts()
+@pytest.mark.parametrize("view", VIEWS)
+def test_linear_models_on_published_articles_have_the_known_scores(practice, view):
+    """Accuracy and macro F1 in five folds, to .025.
+
+    Folds, smallest count of a word and strength of the penalty of the known figures are not known; with the penalty as the library has it
+    accuracies are the same to .03 and macro F1 is up to .07 lower.
+    """
+    text, expected = VIEWS[view]
     gold = practice["label"].to_numpy()
     model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), min_df=2), LogisticRegression(max_iter=2000, C=10))
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    said = cross_val_predict(model, np.array([baselines.tail(row, baselines.LAST) for row in rows]), gold, cv=folds)
+    said = cross_val_predict(model, np.array([text(row) for row in practice.to_dicts()]), gold, cv=folds)
     found = scores.classification(gold.tolist(), said.tolist(), ("True", "False", "NEI"))
-    assert (found["accuracy"], found["macro_f1"]) == pytest.approx((0.665, 0.579), abs=0.02)
+    assert (found["accuracy"], found["macro_f1"]) == pytest.approx(expected, abs=0.025)
