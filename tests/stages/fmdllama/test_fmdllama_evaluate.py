@@ -206,6 +206,15 @@ def test_an_unreadable_answer_is_wrong_and_counted():
     assert table["rouge1"].to_list() == pytest.approx([8 / 13, 1, 0]) and table["gold_explanation"].null_count() == 0
 
 
+def test_an_unreadable_answer_is_right_in_nothing():
+    gold = np.array(["True", "NEI", "NEI", "False"], object)
+    said = np.array([None, None, "NEI", None], object)  # the last one was not asked about
+    found = tables.of_labels(gold, said, np.array([1, 1, 1, 0.0]), "claim")
+    parts = {name: part.tolist() for name, (part, _) in found.items()}
+    assert parts == {"accuracy": [0, 0, 1, 0], "unreadable": [1, 1, 0, 0], "nei_rest": [0, 0, 1, 0], "true_false": [0, 0, 0, 0]}
+    assert [whole.tolist() for _, whole in found.values()] == [[1, 1, 1, 0]] * 3 + [[0, 0, 0, 0]]
+
+
 def test_answers_on_notes_are_kept_once_whatever_the_setting():
     def on_notes(setting, label):
         rows = [
@@ -267,6 +276,19 @@ def test_differences_by_hand():
     assert late["accuracy"]["value"] == pytest.approx(6 / 9 - 6 / 9)
     assert late["true_false"]["value"] == pytest.approx(1 - 0.8) and late["true_false"]["n"] == 6
     assert late["nei_rest"]["value"] == pytest.approx(6 / 9 - 7 / 9)
+
+
+def test_intervals_of_several_comparisons_are_wider():
+    rng = np.random.default_rng(5)
+    test = tables.Items({}, np.full(60, "True"), np.full(60, "sign"), np.arange(60), {"all": np.ones(60, bool)})
+    both = tuple((rng.integers(0, 2, 60).astype(float), np.ones(60)) for _ in range(2))
+    one, other = (tables.Method("claim", "full", name, None, "none", "classifier") for name in "ab")
+    ((*_, low, high, joint_low, joint_high, count, n, contexts),) = contrasts.differences(one, other, "accuracy", both, test, 5)
+    assert (count, n, contexts) == (5, 60, 60) and joint_low < low < high < joint_high
+    found = clusters.difference(test.context, *both, 1 - 0.05 / 5)
+    assert (joint_low, joint_high) == found[1:]
+    ((*_, low, high, joint_low, joint_high, _, _, _),) = contrasts.differences(one, other, "accuracy", both, test, 1)
+    assert (joint_low, joint_high) == (low, high)
 
 
 def test_differences_are_taken_on_items_that_both_answered():
