@@ -75,10 +75,21 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Evaluate:
+    """What the evaluation compares."""
+
+    main: dict[
+        str, str | None
+    ]  # retrieved, full and article -> the variant that claims about this setting or task are about; null for none
+    copied_words: tuple[int, ...]  # how many of a context's first and of its last words the copied explanations have
+
+
+@dataclass(frozen=True)
 class Params:
     """A profile of the file."""
 
     data: Data
     train: Train
     measure: Measure
+    evaluate: Evaluate
     seed: int  # the project's

@@ -12,6 +12,7 @@ from catalog.database import pipeline
 READ_BEFORE = {
     "harmonic_train": {"assets"},  # through data/harmonic_tables
     "harmonic_measure": {"assets"},
+    "fmdllama_data": {"assets"},  # through data/prices
     "sepo": {"assets", "hub_models"},  # through data/preference_pairs; the models through data/token_scores and models/sepo_policies
     "religious_bias_measure": {"assets"},  # through models/religion_mlm
 }
