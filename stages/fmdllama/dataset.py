@@ -21,9 +21,10 @@ from stages.fmdllama import articles
 from stages.fmdllama.facts import monthly
 from stages.fmdllama.grid import EVIDENCE, GROUP, Claim, Context, Facts, contexts
 from stages.fmdllama.settings import SPLITS, Data, Params, Part
-from stages.fmdllama.wording import month_name, plain, quarter, read, sentence
+from stages.fmdllama.wording import dollars, month_name, plain, quarter, read, sentence, signed
 
 SYSTEM, DATASET = "fmdllama", "fmdid"
+UP = ("down", "up")
 WORDING = Path("data") / DATASET / "raw" / "wording.yaml"
 SCHEMA = {
     "task": pl.String,
@@ -144,7 +145,7 @@ def items(
                     "deciding": deciding,
                     "retrieved": retrieved,
                     "label": claim.label,
-                    "explanation": explanation(claim, [sentences[i] for i in retrieved]),
+                    "explanation": explanation(claim, [sentences[i] for i in retrieved], context, named),
                     "threshold": claim.threshold,
                 }
             )
@@ -158,10 +159,40 @@ def phrase(wording: list[str], claim: Claim, named: list[str], context: Context)
     return wording[not claim.positive].format(x=named[0], y=other, m=month_name(context.months[claim.month]), t=threshold)
 
 
-def explanation(claim: Claim, about: list[str]) -> str:
-    """The sentences on what the claim names, and what follows from them: the reference of the explanation task."""
-    verdict = {"True": "That bears the claim out.", "False": "That contradicts the claim.", "NEI": "That does not settle the claim."}
-    return " ".join([*about, verdict[claim.label]])
+def explanation(claim: Claim, about: list[str], context: Context, named: list[str]) -> str:
+    """The sentences on what the claim names, and what they come to beside what the claim says: the reference of the explanation task.
+
+    It does not say whether the claim is true, so that it can stand before the label as well as behind it.
+    """
+    return " ".join([*about, finding(claim, context, named)])
+
+
+def finding(claim: Claim, context: Context, named: list[str]) -> str:
+    """What the sentences come to, and what the claim says, in the same few words for every wording."""
+    if claim.label == "NEI":
+        return "That leaves the claim open."
+    facts = [context.facts[share][claim.month] for share in claim.shares]
+    group, one = GROUP.get(claim.kind, claim.kind), facts[0]
+    if group == "compare":
+        changes = [signed(fact["change"]) if claim.kind == "compare-by-number" else UP[fact["change"] > 0] for fact in facts]
+        said = "better" if claim.positive else "worse"
+        return f"So it was {named[0]} {changes[0]}, {named[1]} {changes[1]}; the claim says {named[0]} was {said}."
+    if group == "extreme":
+        changes = {fact["month"]: fact["change"] for fact in context.facts[claim.shares[0]]}
+        best = (max if claim.positive else min)(changes, key=changes.__getitem__)
+        which = "best" if claim.positive else "worst"
+        return f"So the {which} was {month_name(best)}; the claim says {month_name(context.months[claim.month])}."
+    if group in ("move", "volatility"):
+        words = UP if group == "move" else ("calmer", "wilder")
+        positive = one["change"] > 0 if group == "move" else one["swing"] > one["swing_before"]
+        return f"So it was {words[positive]}; the claim says {words[claim.positive]}."
+    found = {"threshold": lambda: signed(one["change"]), "level": lambda: dollars(one["last"])}.get(group, lambda: plain(one[group]))()
+    if group == "threshold":
+        limit = f"above +{plain(claim.threshold)}" if claim.positive else f"below -{plain(claim.threshold)}"
+    else:
+        least = "at least" if group == "streak" else "above"
+        limit = f"{least if claim.positive else 'below'} {plain(claim.threshold)}"
+    return f"So it was {found}; the claim says {limit}."
 
 
 def main(profile: str) -> None:

@@ -102,7 +102,9 @@ def fit(v: Variant, items: pl.DataFrame, params: Params, profile: str, folder: P
     p = params.train
     model, tokenizer = load_lm(v.model)
     rows = chosen(v, items, list(params.data.kinds))
-    made = examples(tokenizer, rows, v.setting, v.form, p.explanation_weight, p.longest, explained(len(rows), p.explain_every))
+    quoting = v.form == "quote first"  # then the label is read off the explanation, which every item has and whose tokens weigh as much
+    weight, every = (1.0, 1) if quoting else (p.explanation_weight, p.explain_every)
+    made = examples(tokenizer, rows, v.setting, v.form, weight, p.longest, explained(len(rows), every))
     s = settings(p, model.config.num_hidden_layers, params.seed)
     kept = checkpoint_folder(STAGE, profile, model, made, s, extra=vars(v))
     options = {"loss_fn": weighted_loss, "collate": branch_collate, "desc": v.name}
