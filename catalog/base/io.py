@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -234,7 +235,11 @@ def _plain(obj: Any) -> Any:
 
 def _require_no_file(path: Path) -> None:
     """Raise `CatalogError` if a file or a broken link stands where a folder goes."""
-    if os.path.lexists(path) and not path.is_dir():
+    try:
+        mode = os.lstat(path).st_mode  # once: another writer may be moving a folder away and back
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(mode) and not (stat.S_ISLNK(mode) and path.is_dir()):
         raise CatalogError(f"The folder {path} cannot be written, since a file of that name is there; move it away.")
 
 

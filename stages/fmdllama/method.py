@@ -22,6 +22,7 @@ from catalog.training.packing import IGNORE
 from stages.fmdllama.prompts import LABELS, answer, cut_context, prompt
 
 FORMS = ("label first", "quote first")  # the paper's order; the explanation before the label, which can then be read off it
+TOGETHER = {"retrieved": 3, "full": 9}  # items of a row: shown the whole context, they have most of their prompts in common
 Item = Mapping[str, Any]
 
 
@@ -88,15 +89,27 @@ def rows(prompts: Sequence[Sequence[int]], answers: Sequence[Mapping[str, list]]
     return join(list(prompts[0][:same]), endings)
 
 
+def groups(items: Sequence[Item], setting: str) -> list[list[int]]:
+    """Positions of the items that share a row: those of one context, in parts of at most `TOGETHER` items.
+
+    Every item of a row pays for the attention mask over all of them, so that what they share must be worth it.
+    """
+    by_context: dict[str, list[int]] = {}
+    for number, item in enumerate(items):
+        by_context.setdefault(item["context_id"], []).append(number)
+    most = TOGETHER[setting]
+    return [members[i : i + most] for members in by_context.values() for i in range(0, len(members), most)]
+
+
 def examples(
     tokenizer: Any, items: Sequence[Item], setting: str, form: str, weight: float, longest: int, explained: Sequence[bool]
 ) -> list[dict[str, list]]:
-    """A training example for each context: its items in one row, in their order. See `ending` for the arguments."""
-    made: dict[str, list[tuple[list[int], dict[str, list]]]] = {}
+    """A training example for each of `groups`: its items in one row, in their order. See `ending` for the arguments."""
+    pairs = []
     for item, with_text in zip(items, explained, strict=True):
         text = ending(tokenizer, item, form, with_text, weight)
-        made.setdefault(item["context_id"], []).append((prompt_ids(tokenizer, item, setting, len(text["input_ids"]), longest), text))
-    return [rows(*zip(*pairs)) for pairs in made.values()]
+        pairs.append((prompt_ids(tokenizer, item, setting, len(text["input_ids"]), longest), text))
+    return [rows(*zip(*(pairs[i] for i in members))) for members in groups(items, setting)]
 
 
 def weighted_loss(model: Any, batch: Batch) -> torch.Tensor:
@@ -110,10 +123,10 @@ def weighted_loss(model: Any, batch: Batch) -> torch.Tensor:
 def label_scores(
     model: Any, tokenizer: Any, items: Sequence[Item], setting: str, longest: int, at_once: int = 6, before: Sequence[Item] = ()
 ) -> np.ndarray:
-    """Log-probability (nats) of each label's first token where the answer has its label: (items, labels of the task), by rows of contexts.
+    """Log-probability (nats) of each label's first token where the answer has its label: (items, labels of the task).
 
     Args:
-        items: of one task. at_once: contexts of a forward pass. before: solved items, see `prompt_ids`.
+        items: of one task. at_once: rows of a forward pass. before: solved items, see `prompt_ids`.
 
     Raises:
         CatalogError: two labels begin with the same token, so that its probability cannot tell them apart.
@@ -126,12 +139,9 @@ def label_scores(
     # The label asked about does not matter: what is read is the whole distribution at its place.
     asked = {"input_ids": [*opening, firsts[0]], "labels": [*[IGNORE] * len(opening), firsts[0]]}
     room = len(asked["input_ids"])
-    groups: dict[str, list[int]] = {}
-    for number, item in enumerate(items):
-        groups.setdefault(item["context_id"], []).append(number)
     scores = np.zeros((len(items), len(labels)))
-    parts = list(groups.values())
-    with progress(len(parts), f"labels, {setting}", "context") as advance:
+    parts = groups(items, setting)
+    with progress(len(parts), f"labels, {setting}", "row") as advance:
         for start in range(0, len(parts), at_once):
             part = parts[start : start + at_once]
             made = [

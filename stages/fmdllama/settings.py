@@ -47,8 +47,8 @@ class Train:
 
     variants: tuple[Variant, ...]
     epochs: float
-    batch_contexts: int  # contexts of an optimiser step
-    micro_contexts: int  # of a forward pass; 0 for all
+    batch_rows: int  # rows of an optimiser step, each of some items of one context (`method.TOGETHER`)
+    micro_rows: int  # of a forward pass; 0 for all
     learning_rate: float
     schedule: str
     warmup: float

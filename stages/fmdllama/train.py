@@ -76,8 +76,8 @@ def settings(p: Train, n_layers: int, seed: int) -> Settings:
     """Of a variant; rank 0 trains all weights."""
     return Settings(
         epochs=p.epochs,
-        batch_size=p.batch_contexts,
-        micro_batch=p.micro_contexts,
+        batch_size=p.batch_rows,
+        micro_batch=p.micro_rows,
         learning_rate=p.learning_rate,
         schedule=p.schedule,
         warmup=p.warmup,
@@ -115,7 +115,14 @@ def fit(v: Variant, items: pl.DataFrame, params: Params, profile: str, folder: P
         else:
             save_model(model, tokenizer, folder / v.name, found.tensors)
     labelled = sum(label != -100 for example in made for label in example["labels"])
-    row = {"variant": v.name, "model": v.model, "setting": v.setting, "form": v.form, "items": len(rows), "contexts": len(made)}
+    row = {
+        "variant": v.name,
+        "model": v.model,
+        "setting": v.setting,
+        "form": v.form,
+        "items": len(rows),
+        "contexts": len({row["context_id"] for row in rows}),
+    }
     return row | {"tokens": sum(len(example["input_ids"]) for example in made), "labelled": labelled}, found
 
 

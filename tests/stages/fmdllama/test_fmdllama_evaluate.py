@@ -503,3 +503,11 @@ def test_the_evaluation_is_the_same_twice(items):
     assert all(one[name].equals(two[name]) for name in one)
     rows = evaluate.result_rows(one["scores"], one["leakage"], "small")
     assert evaluate.result_rows(two["scores"], two["leakage"], "small") == rows
+    told = one["scores"].filter(method="tuned", setting="full", decoding="likelihood", kind="all", task="claim").row(0, named=True)
+    (row,) = (
+        row
+        for row in rows
+        if (row["experiment"], row["method"], row["split"]) == ("claim, full", "tuned", "test") and "false" in row["metric"]
+    )
+    assert (row["value"], row["n"]) == (told["true_false"], told["true_false_n"]) and row["n"] < told["n"]
+    assert one["scores"].filter(role="reader", kind="all")["accuracy"].to_list() == [1.0] * 3  # both settings, and the notes

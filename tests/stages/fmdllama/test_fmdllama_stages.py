@@ -57,7 +57,7 @@ def project(tmp_path, monkeypatch, tokenizer, model):
     pl.DataFrame(ITEMS, schema=dataset.SCHEMA).write_parquet(folder / "items.parquet")
     params = dataclasses.replace(
         SMALL,
-        train=dataclasses.replace(SMALL.train, variants=BOTH, epochs=2, batch_contexts=2, rank=2, learning_rate=0.01),
+        train=dataclasses.replace(SMALL.train, variants=BOTH, epochs=2, batch_rows=2, micro_rows=0, rank=2, learning_rate=0.01),
         measure=dataclasses.replace(SMALL.measure, decode_contexts=2, new_tokens=6),
     )
     state = {name: value.clone() for name, value in model.state_dict().items()}
