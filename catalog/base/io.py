@@ -237,7 +237,7 @@ def _require_no_file(path: Path) -> None:
     """Raise `CatalogError` if a file or a broken link stands where a folder goes."""
     try:
         mode = os.lstat(path).st_mode  # once: another writer may be moving a folder away and back
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     if not stat.S_ISDIR(mode) and not (stat.S_ISLNK(mode) and path.is_dir()):
         raise CatalogError(f"The folder {path} cannot be written, since a file of that name is there; move it away.")

@@ -456,6 +456,7 @@ ABOUT_A_MODEL = (
 
 def test_claims_about_a_model_hold_for_a_good_one(items, tmp_path):
     verdicts = judged(invented(items, 1.0, True), tmp_path)
+    assert verdicts.pop("reasoning-first") == "not measured"  # no invented variant reasons before it labels
     assert {name: verdicts[name] for name in ABOUT_A_MODEL} == dict.fromkeys(ABOUT_A_MODEL, "holds")
     assert verdicts["splits-apart"] == verdicts["no-leak-in-notes"] == "holds"
     assert "fails" not in verdicts.values() and "not measured" not in verdicts.values()
@@ -463,6 +464,7 @@ def test_claims_about_a_model_hold_for_a_good_one(items, tmp_path):
 
 def test_claims_about_a_model_fail_for_a_bad_one(items, tmp_path):
     verdicts = judged(invented(items, 0.02, False), tmp_path)
+    assert verdicts.pop("reasoning-first") == "not measured"  # no invented variant reasons before it labels
     assert {name: verdicts[name] for name in ABOUT_A_MODEL} == dict.fromkeys(ABOUT_A_MODEL, "fails")
     assert set(verdicts) - set(ABOUT_A_MODEL) == {"labels-follow-from-the-text", "no-leak", "no-leak-in-notes", "splits-apart"}
 
