@@ -73,7 +73,8 @@ def kinds(scores: pl.DataFrame) -> dict:
     panels = []
     for (setting,), part in own.group_by("setting", maintain_order=True):
         cells = {"x": field("kind", "ordinal", None, sort=names), "y": field("name", "nominal", None, axis={"labelLimit": 260})}
-        fill = {"color": field("accuracy", "quantitative", "accuracy", scale={"scheme": "blues", "domain": [0, 1]})}
+        # The number stands in each cell, so that no legend is needed.
+        fill = {"color": field("accuracy", "quantitative", scale={"scheme": "blues", "domain": [0, 1]}, legend=None)}
         tip = [field(name, "nominal") for name in ("name", "kind", "accuracy", "n")]
         box = {"mark": "rect", "encoding": cells | fill | {"tooltip": tip}}
         ink = {"condition": {"test": "datum.accuracy > 0.6", "value": "#fff"}, "value": "#111"}
