@@ -28,7 +28,9 @@ def dots(part: pl.DataFrame, value: str, title: str, rule: float | None, height:
     part = part.with_columns(who=pl.when(pl.col("model").is_null()).then(pl.lit("no language model")).otherwise(pl.lit("language model")))
     order = part.sort(value, "name", descending=[True, False])["name"].to_list()
     rows = {"y": field("name", "nominal", None, sort=order, axis={"labelLimit": 260})}
-    colour = {"color": field("who", "nominal", None, scale={"domain": ["language model", "no language model"], "range": [OWN, OTHER]})}
+    legend = {} if part["who"].n_unique() > 1 else {"legend": None}  # of one kind of method nothing needs to be told
+    scale = {"domain": ["language model", "no language model"], "range": [OWN, OTHER]}
+    colour = {"color": field("who", "nominal", None, scale=scale, **legend)}
     x = field(value, "quantitative", title, scale={"zero": False})
     bars = {"mark": {"type": "rule", "strokeWidth": 2}}
     bars["encoding"] = rows | colour | {"x": field(f"{value}_low", "quantitative", title, scale={"zero": False})}
