@@ -30,19 +30,22 @@ from stages.open_finllms.trading_metrics import DEFINITIONS, metrics
 
 ACTION_COLUMNS = ("action", "decision", "signal", "answer", "output", "response")
 RANDOM = "random, equal turnover"
+RATIOS = {  # shown in both conventions
+    "SR": "Sharpe ratio",
+    "SR_low": "  95 % from",
+    "SR_high": "  to",
+    "vs_low": "  less buy and hold, from",
+    "vs_high": "  to",
+    "NSR": "normalised Sharpe",
+    "AV": "annual volatility",
+    "MDD": "maximal drawdown",
+}
 TABLE = {
     "log": (
         "Log returns, as FinMem computes",
         {
             "CR": "cumulative return",
-            "SR": "Sharpe ratio",
-            "SR_low": "  95 % from",
-            "SR_high": "  to",
-            "vs_low": "  less buy and hold, from",
-            "vs_high": "  to",
-            "NSR": "normalised Sharpe",
-            "AV": "annual volatility",
-            "MDD": "maximal drawdown",
+            **RATIOS,
         },
     ),
     "simple": (
@@ -50,14 +53,7 @@ TABLE = {
         {
             "CR": "cumulative return",
             "AR": "annual return",
-            "SR": "Sharpe ratio",
-            "SR_low": "  95 % from",
-            "SR_high": "  to",
-            "vs_low": "  less buy and hold, from",
-            "vs_high": "  to",
-            "NSR": "normalised Sharpe",
-            "AV": "annual volatility",
-            "MDD": "maximal drawdown",
+            **RATIOS,
             "Sortino": "Sortino ratio",
             "Calmar": "Calmar ratio",
         },

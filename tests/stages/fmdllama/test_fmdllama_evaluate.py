@@ -1,24 +1,14 @@
-"""The evaluation: intervals over contexts, scores and differences by hand, and claims that hold for a good model and fail for a bad one."""
+"""The evaluation: intervals over contexts, scores and differences by hand, probes and near duplicates."""
 
-import dataclasses
-import json
-
-import duckdb
 import numpy as np
 import polars as pl
 import pytest
-from test_fmdllama_data import DAILY, NAMES, PARAMS, WORDINGS
 
 from catalog.base.errors import CatalogError
-from catalog.base.params import profile_params
-from catalog.database import claims, ledger, queries
-from catalog.report import tables as declarations
 from catalog.report.intervals import clustered_share
-from stages.fmdllama import clusters, contrasts, corpus, dataset, evaluate, leakage, measure, rivals, scores, tables
+from stages.fmdllama import clusters, contrasts, corpus, dataset, leakage, measure, rivals, scores, tables
 from stages.fmdllama.answers import parse
 from stages.fmdllama.prompts import LABELS, answer
-from stages.fmdllama.reader import Reader
-from stages.fmdllama.settings import Params
 
 ONES = np.ones(4)
 TWO = np.array([0, 0, 1, 1])  # two contexts of two items
@@ -364,152 +354,3 @@ def test_the_table_of_the_data_counts_and_finds_items_of_two_splits():
     assert (notes["true"], notes["fake"], notes["nei"], notes["claim_words"]) == (1, 1, None, None)
     assert (test["claim_words"], test["context_words"], test["target_words"], test["target_words_max"]) == (2.0, 8.0, 10.0, 10)
     assert (test["same_elsewhere"], train["same_elsewhere"], test["near_elsewhere"], train["near_elsewhere"]) == (3, 1, 3, 3)
-
-
-# The whole evaluation, and its claims
-
-
-@pytest.fixture(scope="module")
-def items():
-    return dataset.build(PARAMS, DAILY, NAMES, WORDINGS, seed=3)
-
-
-def invented(items, skill, explained):
-    """Answers of a variant that knows a share of the labels, beside a model that always says True, in the measuring stage's form."""
-    rng = np.random.default_rng(1)
-    rows, texts = [], []
-    for method in ("untuned", "few-shot", "tuned"):
-        for setting in ("retrieved", "full"):
-            for item in items.filter(split="test").iter_rows(named=True):
-                if method == "few-shot" and item["task"] == "article":
-                    continue
-                labels = LABELS[item["task"]]
-                wrong = [label for label in labels if label != item["label"]]
-                knows = rng.random() < (skill if method == "tuned" else 0.4)
-                label = item["label"] if knows else wrong[rng.integers(len(wrong))]
-                key = {"method": method, "model": "smollm2", "setting": setting, "task": item["task"], "id": item["id"]}
-                rows.append(key | {"label": label, "scores": [-1.0] * len(labels)})
-                if item["task"] == "claim" and method != "few-shot":
-                    good = explained if method == "tuned" else not explained
-                    text = answer(label, item["explanation"]) if good else "A price."
-                    found = parse(text)
-                    texts.append(key | {"text": text, "label": found.label, "status": found.status, "explanation": found.explanation})
-    raw = {"items": items, "likelihoods": pl.DataFrame(rows, schema=measure.LIKELIHOODS)}
-    raw["answers"] = pl.DataFrame([text | {"bertscore": 0.5} for text in texts], schema=measure.ANSWERS)
-    raw["variants"] = pl.DataFrame(
-        [
-            {
-                "variant": "tuned",
-                "model": "smollm2",
-                "setting": "retrieved",
-                "form": "label first",
-                "items": 1,
-                "contexts": 1,
-                "tokens": 1,
-                "labelled": 1,
-            }
-        ]
-    )
-    return raw | {"curves": pl.DataFrame({"variant": ["tuned"] * 2, "step": [1, 2], "loss": [2.0, 1.0], "lr": [0.1, 0.1]})}
-
-
-def about(main):
-    """Parameters of profile small, with claims about these variants."""
-    params = profile_params(Params, "fmdllama", "small")
-    return dataclasses.replace(params, evaluate=dataclasses.replace(params.evaluate, main=main))
-
-
-def judged(raw, tmp_path):
-    """Verdict of each claim on the reports that the evaluation writes of ``raw``."""
-    params = about({"retrieved": "tuned", "full": "tuned", "article": "tuned"})
-    t = evaluate.own_tables(raw, Reader(WORDINGS, NAMES.values()), params)
-    (tmp_path / "stages").symlink_to(evaluate.ROOT / "stages")
-    evaluate.write_tables(t, "fmdllama", "small", root=tmp_path)
-    evaluate.write_results(evaluate.result_rows(t["scores"], t["leakage"], "small"), "fmdllama", "small", root=tmp_path)
-    folder = tmp_path / "reports/fmdllama/small"
-    con = duckdb.connect()
-    con.execute("CREATE SCHEMA fmdllama")
-    for path in folder.glob("tables/*.parquet"):
-        con.execute(f"CREATE TABLE fmdllama.{path.stem} AS SELECT 'small' AS profile, * FROM '{path}'")
-    con.execute(f"CREATE TABLE results AS SELECT * FROM '{folder / 'results.parquet'}'")
-    con.execute("CREATE TABLE metrics (name TEXT)")
-    card = {"name": "fmdllama", "ledger": ledger.read("fmdllama"), "tables": declarations.declared("fmdllama")}
-    found = claims.evaluate(con, [card], [])
-    for query in queries.read(evaluate.ROOT, ["fmdllama"]):
-        assert not query["name"].startswith("fmdllama") or con.execute(query["sql"]).fetchall(), query["name"]
-    json.dumps(evaluate.figures.draw(t), allow_nan=False)
-    return {row["claim"]: row["verdict"] for row in found["claims"]}
-
-
-ABOUT_A_MODEL = (
-    *(
-        "tuning-helps",
-        "better-than-prompting",
-        "better-than-a-classifier",
-        "explains-better",
-        "explains-better-than-a-copy",
-        "two-way-task",
-    ),
-    *("bar-accuracy", "bar-nei", "true-against-false", "beyond-the-topic", "finds-the-sentence", "readable"),
-)
-
-
-def test_claims_about_a_model_hold_for_a_good_one(items, tmp_path):
-    verdicts = judged(invented(items, 1.0, True), tmp_path)
-    assert verdicts.pop("reasoning-first") == "not measured"  # no invented variant reasons before it labels
-    assert {name: verdicts[name] for name in ABOUT_A_MODEL} == dict.fromkeys(ABOUT_A_MODEL, "holds")
-    assert verdicts["splits-apart"] == verdicts["no-leak-in-notes"] == "holds"
-    assert "fails" not in verdicts.values() and "not measured" not in verdicts.values()
-
-
-def test_claims_about_a_model_fail_for_a_bad_one(items, tmp_path):
-    verdicts = judged(invented(items, 0.02, False), tmp_path)
-    assert verdicts.pop("reasoning-first") == "not measured"  # no invented variant reasons before it labels
-    assert {name: verdicts[name] for name in ABOUT_A_MODEL} == dict.fromkeys(ABOUT_A_MODEL, "fails")
-    assert set(verdicts) - set(ABOUT_A_MODEL) == {"labels-follow-from-the-text", "no-leak", "no-leak-in-notes", "splits-apart"}
-
-
-def test_claims_about_the_set_fail_where_it_is_broken(items, tmp_path):
-    """Labels that the context names and that do not follow from it, and an item that stands in two splits."""
-    raw = invented(items, 0.5, True)
-    named = pl.concat_list(pl.col("context"), pl.format("Tell {}.", "label"))
-    turned = pl.when(task="claim").then(pl.col("label").replace({"True": "False", "False": "True"})).otherwise("label")
-    claimed = items.with_columns(context=pl.when(task="claim").then(named).otherwise("context"), label=turned)
-    notes = items.filter(task="article", split="train").with_columns(
-        context=pl.concat_list(pl.col("context"), pl.format("So {}.", "label"))
-    )
-    tested = items.filter(task="article", split="test").with_columns(
-        context=pl.concat_list(pl.col("context"), pl.format("So {}.", "label"))
-    )
-    twice = claimed.filter(task="claim", split="test").head(1).with_columns(split=pl.lit("train"), id=pl.lit("twice-True"))
-    kept = claimed.filter((pl.col("task") == "claim") | (pl.col("split") == "valid"))
-    raw["items"] = pl.concat([kept, notes, tested, twice.with_columns(label=pl.lit("True"))])
-    verdicts = judged(raw, tmp_path)
-    assert (
-        verdicts["labels-follow-from-the-text"]
-        == verdicts["no-leak"]
-        == verdicts["no-leak-in-notes"]
-        == verdicts["splits-apart"]
-        == "fails"
-    )
-
-
-def test_names_of_the_methods_are_those_of_the_measuring_stage():
-    assert (tables.UNTUNED, tables.FEW_SHOT) == (measure.UNTUNED, measure.FEW_SHOT)
-
-
-def test_the_evaluation_is_the_same_twice(items):
-    raw = invented(items, 0.6, True)
-    params = about({"retrieved": "tuned", "full": None, "article": None})
-    one, two = (evaluate.own_tables(raw, Reader(WORDINGS, NAMES.values()), params) for _ in range(2))
-    assert all(one[name].equals(two[name]) for name in one)
-    rows = evaluate.result_rows(one["scores"], one["leakage"], "small")
-    assert evaluate.result_rows(two["scores"], two["leakage"], "small") == rows
-    told = one["scores"].filter(method="tuned", setting="full", decoding="likelihood", kind="all", task="claim").row(0, named=True)
-    (row,) = (
-        row
-        for row in rows
-        if (row["experiment"], row["method"], row["split"]) == ("claim, full", "tuned", "test") and "false" in row["metric"]
-    )
-    assert (row["value"], row["n"]) == (told["true_false"], told["true_false_n"]) and row["n"] < told["n"]
-    assert one["scores"].filter(role="reader", kind="all")["accuracy"].to_list() == [1.0] * 3  # both settings, and the notes
