@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from catalog.base.errors import CatalogError
+from catalog.base.vectors import unit_rows
 from catalog.base.params import ROOT, load_shared
 from catalog.models.devices import pick_device, pick_dtype
 from catalog.models.inference import batches_by_length
@@ -112,18 +113,9 @@ def bertscore(embeddings_out: np.ndarray, embeddings_ref: np.ndarray) -> tuple[f
     Raises:
         CatalogError: no token on one side, or vectors of different lengths.
     """
-    ours, theirs = _unit(embeddings_out), _unit(embeddings_ref)
+    ours, theirs = unit_rows(embeddings_out), unit_rows(embeddings_ref)
     if not (len(ours) and len(theirs)) or ours.shape[1] != theirs.shape[1]:
         raise CatalogError(f"Embeddings of the shapes {ours.shape} and {theirs.shape} cannot be matched; give (tokens, d) for both.")
     cosines = ours @ theirs.T
     precision, recall = float(cosines.max(axis=1).mean()), float(cosines.max(axis=0).mean())
     return precision, recall, 2 * precision * recall / (precision + recall) if min(precision, recall) > 0 else 0.0
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows at length 1, in float64; rows of zeros stay, with a cosine of 0 to any other."""
-    vectors = np.asarray(vectors, dtype=np.float64)
-    if vectors.ndim != 2:
-        raise CatalogError(f"Embeddings have the shape {vectors.shape}; give a matrix, one row a token or sentence.")
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)

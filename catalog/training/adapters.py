@@ -4,6 +4,7 @@
 never written, so taking an adapter off leaves the base model as it was, bit for bit.
 """
 
+import dataclasses
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,23 @@ def upper_layers(count: int, share: float) -> tuple[int, ...]:
     """Numbers of the layers above ``share`` of the depth of ``count`` layers, for `Settings.lora_layers`; empty (all) for 0."""
     first = round(share * count)
     return tuple(range(first, count)) if first else ()
+
+
+def settings_of(*parts: Any, n_layers: int, **more: Any) -> Settings:
+    """Settings of a training run from a system's parameters.
+
+    Args:
+        parts: dataclasses; their fields that `Settings` has under the same name are taken, and of a LoRA `rank`, `alpha`, `dropout`,
+            `targets` and `layers_from` (share of the depth above which layers are adapted). Rank 0 trains all weights.
+        n_layers: of the model.
+        more: whatever else `Settings` has, and what is to be set in place of a field of ``parts``.
+    """
+    given = {name: value for part in parts for name, value in vars(part).items()}
+    same = {field.name: given[field.name] for field in dataclasses.fields(Settings) if field.name in given}
+    of_lora = {f"lora_{name}": given[name] for name in ("rank", "alpha", "dropout", "targets") if name in given}
+    if given.get("rank"):
+        of_lora["lora_layers"] = upper_layers(n_layers, given.get("layers_from", 0.0))
+    return Settings(**{**same, **of_lora, **more})
 
 
 @contextmanager

@@ -26,6 +26,7 @@ import polars as pl
 from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_json, write_parquet
 from catalog.base.params import ROOT, profile_params
+from catalog.base.text import read_text
 from stages.gender_bias import capability
 from stages.gender_bias.settings import Data, Params
 
@@ -92,14 +93,10 @@ def read_raw(folder: Path) -> dict[str, pl.DataFrame]:
 
 def _read(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
     """One CSV file as strings, with exactly these columns and a value in every cell."""
+    if not path.exists():
+        raise CatalogError(f"{path} does not exist; write it with the columns {', '.join(columns)}.")
     try:
-        data = path.read_bytes().decode("utf-8-sig").encode()
-    except FileNotFoundError:
-        raise CatalogError(f"{path} does not exist; write it with the columns {', '.join(columns)}.") from None
-    except UnicodeDecodeError as error:
-        raise CatalogError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8.") from None
-    try:
-        table = pl.read_csv(data, infer_schema=False)
+        table = pl.read_csv(read_text(path, empty=True).encode(), infer_schema=False)
     except pl.exceptions.NoDataError:
         raise CatalogError(f"{path} is empty; write the header {','.join(columns)} and its rows.") from None
     except pl.exceptions.PolarsError as error:

@@ -16,7 +16,7 @@ import torch
 
 from catalog.models.answers import inner_ids
 from catalog.models.inference import generate, log_likelihood
-from catalog.training.adapters import folded, lora, upper_layers
+from catalog.training.adapters import folded, lora, settings_of
 from catalog.training.packing import encode
 from catalog.training.settings import Settings
 from catalog.training.tail import lower_once
@@ -40,18 +40,8 @@ def first_label(text: str, labels: list[str], whole_words: bool) -> str | None:
 
 def settings(p: Lle, n_layers: int, seed: int) -> Settings:
     """LoRA settings of the classifier, on the upper layers of ``n_layers``."""
-    return Settings(
-        epochs=p.epochs,
-        batch_size=p.batch_size,
-        learning_rate=p.learning_rate,
-        schedule="cosine",
-        lora_rank=p.rank,
-        lora_alpha=p.alpha,
-        lora_layers=upper_layers(n_layers, p.layers_from),
-        row_tokens=0,  # questions are of like length: little is padded, and attention needs no mask
-        log_steps=1,
-        seed=seed,
-    )
+    # Rows of one question each: they are of like length, so little is padded, and attention needs no mask.
+    return settings_of(p, n_layers=n_layers, schedule="cosine", row_tokens=0, log_steps=1, seed=seed)
 
 
 def answers(model: Any, tokenizer: Any, asked: list[str], labels: list[str], desc: str) -> pl.DataFrame:

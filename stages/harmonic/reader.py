@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 
 from catalog.base.errors import CatalogError
+from catalog.base.text import read_text
 from stages.harmonic.arff import read_arff
 from stages.harmonic.cells import CSV, CSV2, TSV, Rows, checked, records, shown, some
 from stages.harmonic.column_types import check_points, is_number, numbers, plain, to_float
@@ -30,7 +31,6 @@ MISSING = ("", "?", "NA", "NaN", "nan", "null", "None")  # texts of a missing ce
 DIALECTS = {"csv": CSV, "csv2": CSV2, "tsv": TSV}
 RESERVED = ("id", "split", "file", "method", "seed", "number", "prompt_rows")  # columns that the stages put beside the table's own
 WIDEST = 2000  # columns; a row must fit into a prompt, and no prompt has room for so many
-BINARY = {b"PK\x03\x04": "an Excel or zip file", b"PAR1": "a Parquet file", b"\x1f\x8b": "compressed with gzip"}
 
 
 def say(note: str) -> None:
@@ -67,7 +67,7 @@ def read_table(
         raise CatalogError(f"{twice[0].name} is named twice under `files`, where a second file is the test split; name each file once.")
     parts, kinds = [], {}
     for number, path in enumerate(map(Path, files)):
-        text = _text(path)
+        text = read_text(path, empty=True)  # a table without rows is said below
         header, rows, declared = read_arff(text, path.name, missing, tell) if form == "arff" else _csv(text, form, names, path.name)
         parts.append((number, header, rows))
         kinds |= declared
@@ -99,30 +99,6 @@ def read_table(
     columns[target] = columns.pop(target)  # the last one
     frame = {"id": np.arange(len(cells), dtype=np.int32), "file": [number for number, _, rows in parts for _ in rows]} | columns
     return _published_labels(pl.DataFrame(frame).with_columns(pl.col("file").cast(pl.Int8)), target)
-
-
-def _text(path: Path) -> str:
-    """The text of a file."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise CatalogError(f"There is no table {path}; give the path of a file, or run the stage that fetches it.") from None
-    except IsADirectoryError:
-        raise CatalogError(f"{path} is a folder; name the files in it under `files`.") from None
-    except (OSError, ValueError) as error:  # ValueError: a path that no file can have
-        said = getattr(error, "strerror", None) or error
-        raise CatalogError(f"{path} cannot be read ({said}); give yourself access to it, or correct its path under `files`.") from None
-    for mark, kind in BINARY.items():
-        if raw.startswith(mark):
-            raise CatalogError(f"{path.name} is {kind}; save the table as CSV in UTF-8.")
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise CatalogError(f"{path.name} is UTF-16; save it as UTF-8.")
-    if (nul := raw.find(b"\0")) >= 0:
-        raise CatalogError(f"{path.name} holds a NUL character (byte {nul}), so it is no text, or is UTF-16; save it as CSV in UTF-8.")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CatalogError(f"{path.name} is not UTF-8 (byte {error.start}); save it as UTF-8.") from None
 
 
 def _check_header(header: list[str], others: list[list[str]], target: str) -> None:

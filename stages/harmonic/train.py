@@ -19,7 +19,7 @@ from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_json, write_parquet
 from catalog.base.params import ROOT, profile_params
 from catalog.models.lm import load_lm, require_full
-from catalog.training.adapters import save_lora, upper_layers
+from catalog.training.adapters import save_lora, settings_of
 from catalog.training.checkpoints import checkpoint_folder, finish, is_main
 from catalog.training.packing import IGNORE
 from catalog.training.settings import Settings
@@ -87,23 +87,8 @@ def examples_of(g: Generator, made: Source, tokenizer: Any, table: Table, seed: 
 
 def settings(p: Train, g: Generator, n_layers: int, seed: int) -> Settings:
     """LoRA settings of one generator, on the upper layers of ``n_layers``."""
-    return Settings(
-        epochs=g.epochs,
-        batch_size=p.batch_size,
-        learning_rate=p.learning_rate,
-        schedule="cosine",
-        warmup=p.warmup,
-        weight_decay=p.weight_decay,
-        lora_rank=p.rank,
-        lora_alpha=p.alpha,
-        lora_dropout=p.dropout,
-        lora_targets=p.targets,
-        lora_layers=upper_layers(n_layers, p.layers_from),
-        row_tokens=0,
-        save_steps=10,
-        log_steps=1,
-        seed=seed,
-    )
+    more = {"schedule": "cosine", "row_tokens": 0, "save_steps": 10, "log_steps": 1}
+    return settings_of(p, n_layers=n_layers, epochs=g.epochs, seed=seed, **more)
 
 
 def check(p: Train, d: Data) -> None:

@@ -13,7 +13,7 @@ import polars as pl
 from catalog.base.errors import CatalogError
 from catalog.base.params import ROOT
 from catalog.models.lm import chat_ids
-from catalog.training.adapters import upper_layers
+from catalog.training.adapters import settings_of
 from catalog.training.pairs import encode_pairs
 from catalog.training.settings import Settings
 from catalog.training.tail import lower_once
@@ -73,25 +73,8 @@ def encoded(table: pl.DataFrame, tokenizer: Any, p: Tokens, name: str, split: st
 
 def settings(lora: Lora, fit: Fit, n_layers: int, seed: int) -> Settings:
     """Settings of one training run on the upper layers of a model of ``n_layers``."""
-    return Settings(
-        epochs=fit.epochs,
-        batch_size=fit.batch_size,
-        micro_batch=fit.micro_batch,
-        learning_rate=fit.learning_rate,
-        schedule=fit.schedule,
-        warmup=fit.warmup,
-        weight_decay=fit.weight_decay,
-        betas=fit.betas,
-        lora_rank=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_targets=lora.targets,
-        lora_layers=upper_layers(n_layers, lora.layers_from),
-        row_tokens=0,
-        group_by_length=True,
-        save_steps=200,
-        log_steps=1,
-        seed=seed,
-    )
+    more = {"row_tokens": 0, "group_by_length": True, "save_steps": 200, "log_steps": 1}
+    return settings_of(fit, lora, n_layers=n_layers, seed=seed, **more)
 
 
 def entering(model: Any, pairs: Pairs, layers: tuple[int, ...]) -> Pairs:

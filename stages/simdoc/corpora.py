@@ -16,9 +16,10 @@ from pathlib import Path
 from catalog.base.deps import require_dep
 from catalog.base.errors import CatalogError
 from catalog.base.params import ROOT
+from catalog.base.text import json_rows, read_bytes, read_text
 from stages.simdoc.cleaning import clean, join_ligatures, latin, unglue
 from stages.simdoc.corpus import Corpus, gathered, need, parallel
-from stages.simdoc.files import json_rows, normalise, read_bytes, read_text
+from stages.simdoc.files import normalise
 from stages.simdoc.settings import GRADED
 from stages.simdoc.text import require_latin, words
 

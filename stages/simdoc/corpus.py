@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from catalog.base.errors import CatalogError
-from stages.simdoc.files import read_text
+from catalog.base.text import read_text
 from stages.simdoc.text import words
 
 

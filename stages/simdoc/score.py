@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -25,10 +23,11 @@ import polars as pl
 
 from catalog.base.errors import CatalogError, run
 from catalog.base.io import write_parquet, write_text
+from catalog.base.text import json_rows, print_out, read_text
 from stages.simdoc import analysis
 from stages.simdoc.baselines import first_share
 from stages.simdoc.dsari import dsari
-from stages.simdoc.files import id_text, is_json_value, json_object, json_rows, normalise, read_text
+from stages.simdoc.files import id_text, is_json_value, json_object, normalise
 from stages.simdoc.readability import readability
 from stages.simdoc.sari import check, sari
 from stages.simdoc.similarity import bleu, document_bleu, rouge_l
@@ -271,10 +270,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "systems": {name: total for name, (total, _) in scored.items()},
     }
     text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) if options.json else table(result)
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # a reader such as `head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print_out(text)
 
 
 def table(result: dict) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from catalog.base.errors import CatalogError
+from catalog.base.vectors import unit_rows
 
 
 @dataclass(frozen=True)
@@ -78,17 +79,8 @@ def consecutive_cosine(sentence_embeddings: np.ndarray, step: int = 1) -> float 
         raise CatalogError(f"Sentences cannot be {step} apart; use a step of 1 or 2.")
     if len(sentence_embeddings) <= step:
         return None
-    unit = _unit(sentence_embeddings)
+    unit = unit_rows(sentence_embeddings)
     return float(np.einsum("sd,sd->s", unit[:-step], unit[step:]).mean())
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows at length 1, in float64; rows of zeros stay, with a cosine of 0 to any other."""
-    vectors = np.asarray(vectors, dtype=np.float64)
-    if vectors.ndim != 2:
-        raise CatalogError(f"Embeddings have the shape {vectors.shape}; give a matrix, one row a token or sentence.")
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
 
 
 def _rouge_tokens(text: str) -> list[str]:

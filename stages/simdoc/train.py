@@ -24,7 +24,7 @@ from catalog.base.params import ROOT, profile_params
 from catalog.models.devices import peak_memory_mb
 from catalog.models.encoder import by_document, load_encoder
 from catalog.models.lm import require_full
-from catalog.training.adapters import lora, save_lora, save_model, upper_layers
+from catalog.training.adapters import lora, save_lora, save_model, settings_of
 from catalog.training.checkpoints import alone, checkpoint_folder, finish, is_main
 from catalog.training.settings import Settings
 from catalog.training.tail import lower_once
@@ -96,24 +96,7 @@ def check(p: Train) -> None:
 
 def settings(p: Train, n_layers: int, seed: int) -> Settings:
     """Of a variant, on the upper layers of ``n_layers``; rank 0 trains all weights."""
-    return Settings(
-        epochs=p.epochs,
-        batch_size=p.batch_size,
-        micro_batch=p.micro_batch,
-        row_tokens=p.row_tokens,
-        learning_rate=p.learning_rate,
-        schedule=p.schedule,
-        warmup=p.warmup,
-        weight_decay=p.weight_decay,
-        lora_rank=p.rank,
-        lora_alpha=p.alpha,
-        lora_dropout=p.dropout,
-        lora_targets=p.targets,
-        lora_layers=upper_layers(n_layers, p.layers_from) if p.rank else (),
-        save_steps=20,
-        log_steps=1,
-        seed=seed,
-    )
+    return settings_of(p, n_layers=n_layers, save_steps=20, log_steps=1, seed=seed)
 
 
 def of_kinds(pairs: pl.DataFrame, kinds: Sequence[Pair]) -> pl.DataFrame:

@@ -1,6 +1,7 @@
 """The training path: masking and packing, the loss at labels only, LoRA, full fine-tuning. `test_resume.py` kills it."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import peft
@@ -13,8 +14,9 @@ from catalog.base.errors import CatalogError
 from catalog.models.logits import ROWS
 from catalog.training import adapters, flops, losses, packing, tail
 from catalog.training import train as training
-from catalog.training.adapters import upper_layers
+from catalog.training.adapters import settings_of, upper_layers
 from catalog.training.attention import float32_gradients
+from catalog.training.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -246,6 +248,15 @@ def test_flops_of_a_token_by_hand():
 
 def test_upper_layers():
     assert upper_layers(30, 0.8) == tuple(range(24, 30)) and upper_layers(30, 0) == ()
+
+
+def test_settings_come_from_a_systems_parameters():
+    fit = SimpleNamespace(model="x", epochs=2.0, learning_rate=0.5, rank=4, alpha=8, targets=("up_proj",), layers_from=0.5)
+    assert settings_of(fit, n_layers=6, seed=3, epochs=1.0) == Settings(
+        epochs=1.0, learning_rate=0.5, lora_rank=4, lora_alpha=8, lora_targets=("up_proj",), lora_layers=(3, 4, 5), seed=3
+    )
+    whole = SimpleNamespace(rank=0, layers_from=0.5)
+    assert settings_of(whole, SimpleNamespace(betas=(0.8, 0.9)), n_layers=6) == Settings(betas=(0.8, 0.9))
 
 
 def test_a_saved_model_is_whole_and_stores_tied_weights_once(tmp_path):

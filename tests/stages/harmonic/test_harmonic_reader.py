@@ -111,17 +111,18 @@ def test_what_is_no_readable_text_is_one_sentence(tmp_path):
         read_table([], "csv", None, "y", None)
     with pytest.raises(CatalogError, match="a.csv is named twice under `files`, where a second file is the test split"):
         read_table([tmp_path / "a.csv", tmp_path / "a.csv"], "csv", None, "y", None)
-    with pytest.raises(CatalogError, match="is a folder; name the files in it"):
+    with pytest.raises(CatalogError, match="is a folder; give the path of a text file"):
         read_table([tmp_path], "csv", None, "y", None)
     (tmp_path / "file").write_text("x,y\n1,a\n")
     for path in (tmp_path / "file" / "inner.csv", tmp_path / ("n" * 5000), tmp_path / "a\0b"):
-        with pytest.raises(CatalogError, match="cannot be read \\(.*correct its path under `files`"):
+        with pytest.raises(CatalogError, match="cannot be read \\(.*or the path of a text file"):
             read_table([path], "csv", None, "y", None)
     text = "x,y\n1,a\n2,b\n"
-    refused(tmp_path, "file0.csv is UTF-16; save it as UTF-8", text.encode("utf-16"))
-    refused(tmp_path, r"holds a NUL character \(byte 1\), so it is no text, or is UTF-16", text.encode("utf-16-le"))
-    refused(tmp_path, r"holds a NUL character \(byte 5\)", text.replace("1", "1\0"))
-    refused(tmp_path, "is an Excel or zip file; save the table as CSV", b"PK\x03\x04" + bytes(20))
+    (tmp_path / "wide.csv").write_bytes(text.encode("utf-16"))  # with its mark, as spreadsheets write it
+    assert read_table([tmp_path / "wide.csv"], "csv", None, "y", None)["x"].to_list() == [1.0, 2.0]
+    refused(tmp_path, "holds zero bytes or many control characters", text.encode("utf-16-le"))
+    refused(tmp_path, "holds zero bytes or many control characters", text.replace("1", "1\0"))
+    refused(tmp_path, "is a ZIP archive, perhaps a document or table of an office program", b"PK\x03\x04" + bytes(20))
     refused(tmp_path, "has no rows", "x,y\n")
     refused(tmp_path, "is an ARFF file; set its form to arff", "@relation r\n@attribute y {a,b}\n@data\na\n")
 

@@ -1,10 +1,9 @@
 """Texts of simdoc: sentences, words, syllables, numbers, normal form, encodings of files."""
 
-import gzip
-
 import pytest
 
 from catalog.base.errors import CatalogError
+from catalog.base.text import json_rows
 from stages.simdoc import files, text
 
 SENTENCES = [
@@ -153,46 +152,9 @@ def test_normalise(raw, clean):
     assert files.normalise(clean) == clean
 
 
-def test_read_text_knows_encodings(tmp_path):
-    path = tmp_path / "a.txt"
-    big_endian = b"\xfe\xff" + "café".encode("utf-16-be")
-    for data in ["\ufeffcafé".encode(), "café".encode("utf-16"), big_endian, "café".encode()]:
-        path.write_bytes(data)
-        assert files.read_text(path) == "café"
-
-
-@pytest.mark.parametrize(
-    ("data", "match"),
-    [
-        (b"", "is empty"),
-        (b"\xef\xbb\xbf \n", "is empty"),
-        (b"PK\x03\x04\x00\x00", "binary"),
-        (b"%PDF-1.7 text", "binary"),
-        (gzip.compress(b"text", mtime=0), "packed by gzip; unpack it"),
-        (b"PAR1\x15\x04", "a Parquet table"),
-        ("text".encode("utf-16-le"), "UTF-16 or UTF-32 without the mark"),
-        ("text".encode("utf-32"), "UTF-16 or UTF-32 without the mark"),
-        (b"\xff\xfe", "is empty"),
-        (b"\xff\xfea", "begins like UTF-16 but is not from byte 3 on"),
-        (b"fine\nnot \x81 fine", r"is not UTF-8 at byte 10 \(0x81, in line 2\); convert it .*iconv -f ENCODING -t UTF-8 a.txt"),
-        (b"\xef\xbb\xbffine\nnot \x81 fine", r"byte 13 \(0x81, in line 2\)"),
-        ("It was a café.".encode("cp1252"), r"byte 13 \(0xe9, in line 1\)"),
-        ("“Fine,” she said.\n".encode() + "“Café,” he said.\n".encode("cp1252"), r"byte 23 \(0x93, in line 2\)"),
-        ("Кот сидит.".encode("cp1251"), r"byte 1 \(0xca, in line 1\)"),
-        ("猫が座る。".encode("shift-jis"), r"byte 1 \(0x94, in line 1\)"),
-        ("One café".encode()[:-1], r"ends within a character of UTF-8, which begins at byte 8 \(0xc3, in line 1\); take the whole file"),
-    ],
-)
-def test_read_text_refuses_what_is_no_text(tmp_path, data, match):
-    path = tmp_path / "a.txt"
-    path.write_bytes(data)
-    with pytest.raises(CatalogError, match=match):
-        files.read_text(path)
-
-
 def test_json_lines_are_objects_that_can_be_written_again():
     whole = '{"a": "\\ud83d\\ude00"}\n\n{"b": 1}\n'
-    assert files.json_rows(whole, "x.jsonl") == [(1, {"a": "😀"}), (3, {"b": 1})]
+    assert json_rows(whole, "x.jsonl") == [(1, {"a": "😀"}), (3, {"b": 1})]
     for line, why in [
         ('{"a": ["\\ud83d"]}', r"\\ud83d is half a character"),
         ('{"a": 1, "b": 2, "a": 1}', "the key 'a' occurs twice in one object"),
@@ -201,7 +163,7 @@ def test_json_lines_are_objects_that_can_be_written_again():
         ("{", "at column 2"),
     ]:
         with pytest.raises(CatalogError, match=f"^Line 2 of x.jsonl cannot be read as JSON: .*{why}; write one whole object a line.$"):
-            files.json_rows('{"a": "b"}\n' + line, "x.jsonl")
+            json_rows('{"a": "b"}\n' + line, "x.jsonl")
     assert files.json_object('{"a": 1, "a": 2}') and not files.json_object("[1]") and not files.json_object("Text.")
     assert files.json_object('{"a": ' * 100_000) and not files.json_object("[" * 100_000) and files.is_json_value("[" * 100_000)
     assert [files.is_json_value(one) for one in ('[{"text": "a"}]', '{\n"text": "a"}\n', '["a",\n"b"]')] == [True] * 3
@@ -215,16 +177,3 @@ def test_texts_and_whole_numbers_are_ids():
     for value, shown in [("", '""'), (" ", '" "'), (True, "true"), ([1], r"\[1\]"), ({"a": "é"}, '{"a": "é"}'), (1.5, "1.5")]:
         with pytest.raises(CatalogError, match=f"^Line 1 has the id {shown}; an id must be a text"):
             files.id_text(value, "Line 1")
-
-
-def test_read_text_of_an_empty_output(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_bytes(b" \n")
-    assert files.read_text(path, empty=True) == " \n"
-
-
-def test_read_text_of_no_file(tmp_path):
-    with pytest.raises(CatalogError, match="does not exist"):
-        files.read_text(tmp_path / "none.txt")
-    with pytest.raises(CatalogError, match="cannot be read"):
-        files.read_text(tmp_path)
