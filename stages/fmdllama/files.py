@@ -31,6 +31,8 @@ def read_text(path: str | Path) -> str:
         at = error.start + len(data) - len(error.object)
         line = data.count(b"\n", 0, at) + 1
         raise CatalogError(f"{path} is not UTF-8 in line {line:,} (byte 0x{data[at]:02x}); save it as UTF-8.") from None
+    if "\0" in text:
+        raise CatalogError(f"{path} holds zero bytes, as UTF-16 without its mark and binary files do; save it as UTF-8.")
     if not text.strip():
         raise CatalogError(f"{path} is empty; give a file with text.")
     return text

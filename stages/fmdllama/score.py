@@ -53,6 +53,9 @@ NOTES = (
 )
 
 
+FIELDS = ("id", "gold", "text", "prediction", "explanation", "explanation_gold", "task", "context_id")
+
+
 @dataclass(frozen=True)
 class Row:
     """One answer, read."""
@@ -67,20 +70,30 @@ class Row:
     reference: str | None
 
 
-def load(path: str, mode: str = "strict", labels: Sequence[str] | None = None) -> list[Row]:
+def load(path: str, mode: str = "strict", labels: Sequence[str] | None = None, unread: Counter[str] | None = None) -> list[Row]:
     """The answers of a file.
 
     Args:
         labels: in place of those of each line's task.
+        unread: is told the names of fields that are not read, and on how many lines: one may be a misspelt `FIELDS`.
 
     Raises:
         CatalogError: see `stages.fmdllama.files`; a line without gold, without an answer or with two, with an unknown task or label; an id
-            that occurs twice in a task, or ids on some lines alone.
+            that occurs twice in a task, or ids or contexts on some lines alone.
     """
-    rows = [_row(value, f"Line {number} of {path}", mode, labels) for number, value in json_lines(read_text(path), path)]
+    rows = []
+    for number, value in json_lines(read_text(path), path):
+        rows.append(_row(value, f"Line {number} of {path}", mode, labels))
+        if unread is not None:
+            unread.update(key for key in value if key not in FIELDS)
     with_id = [row for row in rows if row.id is not None]
     if with_id and len(with_id) < len(rows):
         raise CatalogError(f"Some lines of {path} have an id and others have none; give all of them one, or none.")
+    for task in {row.task for row in rows}:
+        if len({row.context is None for row in rows if row.task == task}) > 1:
+            raise CatalogError(
+                f"Some lines of the task {task} in {path} have a context_id and others have none; give all of them one, or none."
+            )
     twice = [key for key, count in Counter((row.task, row.id) for row in with_id).items() if count > 1]
     if twice:
         raise CatalogError(f"The id {twice[0][1]!r} stands twice in {path}; keep one answer to each item, or give each its own id.")
@@ -94,8 +107,10 @@ def _row(value: Mapping[str, Any], where: str, mode: str, labels: Sequence[str] 
         raise CatalogError(f'{where} lacks {missing[0]}; write {{"id": ..., "gold": ..., "text": ...}} on each line.')
     if "text" in value and "prediction" in value:
         raise CatalogError(f"{where} has both text and prediction; leave the one out that is not to be scored.")
+    if "text" in value and "explanation" in value:
+        raise CatalogError(f"{where} has an explanation beside the text that it is read from; leave one out, or give prediction for text.")
     task = value.get("task", "claim")
-    if task not in LABELS:
+    if not isinstance(task, str) or task not in LABELS:
         raise CatalogError(f"{where} has the task {task!r}; the tasks are {' and '.join(LABELS)}.")
     known = tuple(labels or LABELS[task])
     texts = {key: value.get(key) for key in ("text", "prediction", "explanation", "explanation_gold")}
@@ -130,6 +145,11 @@ def _label(value: Any, known: Sequence[str], where: str) -> str:
             f"{where} {json.dumps(value, ensure_ascii=False)[:40]}, which is none of {', '.join(known)}; correct it or use --labels."
         )
     return found
+
+
+def _spelt(name: str) -> str:
+    """A label of the command line as texts give it, whatever its capital letters."""
+    return SPELLINGS.get(name.lower(), name)
 
 
 def measure(rows: Sequence[Row]) -> dict[str, Any]:
@@ -208,13 +228,17 @@ def _cell(value: float | None, interval: Sequence[float] | None) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the file named on the command line, score, and print."""
     options = _parser().parse_args(argv)
-    labels = None if options.labels is None else [name.strip() for name in options.labels.split(",")]
+    labels = None if options.labels is None else [_spelt(name.strip()) for name in options.labels.split(",")]
     if labels is not None and (len(set(labels)) < len(labels) or len(labels) < 2 or not all(labels)):
         raise CatalogError(f"--labels {options.labels} names no two different labels; write them with commas, as True,False,NEI.")
-    rows = load(options.predictions, options.mode, labels)
+    unread: Counter[str] = Counter()
+    rows = load(options.predictions, options.mode, labels, unread)
     tasks = {task: measure([row for row in rows if row.task == task]) for task in dict.fromkeys(row.task for row in rows)}
-    result = {"mode": options.mode, "tasks": tasks, "notes": list(NOTES)}
-    text = "\n\n".join([*(table(task, found) for task, found in tasks.items()), "\n".join(NOTES)])
+    notes = list(NOTES)
+    if unread:
+        notes.insert(0, "Fields not read: " + ", ".join(f"{name} ({n} lines)" for name, n in sorted(unread.items())) + ".")
+    result = {"mode": options.mode, "tasks": tasks, "notes": notes}
+    text = "\n\n".join([*(table(task, found) for task, found in tasks.items()), "\n".join(notes)])
     if options.json:
         text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
     try:

@@ -89,7 +89,7 @@ def _json_values(text: str) -> list[str]:
     start, end = text.find("{"), text.rfind("}")
     try:
         value = json.loads(text[start : end + 1]) if 0 <= start < end else None
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or nested thousands of levels deep
         return []
     fields = set(_FIELDS.split("|"))
     return [str(field) for key, field in value.items() if key.strip() in fields] if isinstance(value, dict) else []
@@ -100,6 +100,8 @@ def _named(text: str) -> list[str]:
     found = []
     for clause in _CLAUSE.split(_DOUBLE.sub("", text)):
         for match in _ACTION.finditer(clause):
+            if match.lastgroup in found:
+                continue  # a model that repeats a word thousands of times says it once
             before, after = clause[: match.start()], clause[match.end() :]
             if not (_NOT_BEFORE.search(before) or _NOT_AFTER.search(after) or _DEGREE.search(before)):
                 found.append(match.lastgroup)

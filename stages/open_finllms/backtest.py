@@ -30,6 +30,13 @@ from stages.open_finllms.trading_metrics import DEFINITIONS, metrics
 
 ACTION_COLUMNS = ("action", "decision", "signal", "answer", "output", "response")
 RANDOM = "random, equal turnover"
+LIMITS = (  # of options; more draws do not fit into memory, and NaN lies within no limits
+    ("periods", 1, 100_000),
+    ("rf", -10, 10),
+    ("draws", 1, 100_000),
+    ("random", 0, 10_000),
+    ("seed", 0, 2**63 - 1),
+)
 RATIOS = {  # shown in both conventions
     "SR": "Sharpe ratio",
     "SR_low": "  95 % from",
@@ -224,8 +231,9 @@ def _cell(value: float | int | None) -> str:
 
 
 def _check(options: argparse.Namespace) -> None:
-    if options.periods < 1 or options.draws < 1 or options.random < 0:
-        raise CatalogError("--periods and --draws must be at least 1, and --random at least 0.")
+    for name, least, most in LIMITS:
+        if not least <= getattr(options, name) <= most:
+            raise CatalogError(f"--{name} is {getattr(options, name)}; give a number from {least} to {most}.")
     if options.daily and Path(options.daily).suffix not in (".parquet", ".csv"):
         raise CatalogError(f"{options.daily} cannot be written; end its name in .parquet or .csv.")
     if options.daily and Path(options.daily).resolve() in (Path(options.prices).resolve(), Path(options.decisions).resolve()):

@@ -15,9 +15,9 @@ from stages.open_finllms.csv_table import LINE
 # 2020-12-31, perhaps with a time of day and a time zone: the day is then the one that is written.
 ISO = re.compile(r"(\d{4}-\d{2}-\d{2})([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?\s?(Z|[+-]\d{2}:?\d{2})?)?")
 MISSING = ("", "nan", "null", "none", "na", "n/a", "#n/a", "-", "--")
-NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-GROUPED = r"^[+-]?\d{1,3}(,\d{3})+(\.\d*)?$"  # 1,234.5
-POINT = r"(\.(\d{1,2}|\d{4,})|,\d{3}\.\d+)$"  # a point that can only stand before decimals: 10.5 and 1,234.567 but not 1.234
+NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"  # not \d, which has the digits of all scripts
+GROUPED = r"^[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?$"  # 1,234.5
+POINT = r"(\.([0-9]{1,2}|[0-9]{4,})|,[0-9]{3}\.[0-9]+)$"  # a point that can only stand before decimals: 10.5 and 1,234.567 but not 1.234
 
 
 def dates(cells: pl.DataFrame, where: str | Path, date_format: str | None = None) -> pl.Series:
@@ -27,8 +27,10 @@ def dates(cells: pl.DataFrame, where: str | Path, date_format: str | None = None
     2020-12-31 must be declared.
 
     Raises:
-        CatalogError: a date of another form, or one that does not exist.
+        CatalogError: a date of another form, or one that does not exist; a declared form that leaves the year, month or day open.
     """
+    if date_format:
+        _check_format(date_format)
     found = []
     for line, text in cells.select(LINE, "date").iter_rows():
         try:
@@ -44,6 +46,17 @@ def dates(cells: pl.DataFrame, where: str | Path, date_format: str | None = None
                 )
             raise CatalogError(f"{where}, line {line}: the date is {text!r}, {remedy}.") from None
     return pl.Series("date", found, pl.Date)
+
+
+def _check_format(date_format: str) -> None:
+    """A form without the year would put all dates in 1900, and one without the day on the first."""
+    day = date(2013, 11, 28)  # no two of its parts are alike
+    try:
+        whole = datetime.strptime(day.strftime(date_format), date_format).date() == day
+    except ValueError:
+        whole = False
+    if not whole:
+        raise CatalogError(f"The date_format {date_format} does not give year, month and day; write one such as %d/%m/%Y or %Y%m%d.")
 
 
 def _date(text: str, date_format: str | None) -> date:

@@ -18,6 +18,7 @@ import polars as pl
 
 from catalog.base.errors import CatalogError
 
+csv.field_size_limit(1 << 30)  # the answer of a model is a cell, too, and may be longer than the library's 128 KB
 LINE = "_line"  # number of the line in the file, for messages
 NUMBERS = ("open", "high", "low", "close", "adj_close", "volume")
 # Letters of a header cell, in small letters -> what the column holds. "1. open", "Close/Last" and "Adj Close*" are then found too.
@@ -45,7 +46,7 @@ def read_cells(path: str | Path) -> tuple[pl.DataFrame, list[str]]:
     """
     path = Path(path)
     text, said = _text(path), []
-    first = text.lstrip("\r\n").split("\n", 1)[0]
+    first = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
     separator = max(",;\t", key=first.count)
     if separator != ",":
         said.append(f"cells are separated by {'semicolons' if separator == ';' else 'tabs'}")
@@ -105,6 +106,8 @@ def _text(path: Path) -> str:
     try:
         data = path.read_bytes()
         data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+        if b"\0" in data:
+            raise CatalogError(f"{path} holds zero bytes, as UTF-16 and binary files do; save it as CSV in UTF-8.")
         return data.decode("utf-8-sig")
     except FileNotFoundError:
         raise CatalogError(f"{path} does not exist; give the path of a CSV file with prices.") from None

@@ -7,11 +7,13 @@ give each document once. No more than a batch of documents is in memory at any t
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow.parquet as pq
 
@@ -98,7 +100,7 @@ def read(part: Slice, text: str = "text", source: str | None = None, name: str =
     stem = path.name.removesuffix(kind(path))
     if kind(path) == ".txt":
         try:
-            whole = path.read_text(encoding="utf-8")
+            whole = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise CatalogError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.") from None
         rows: Iterator[tuple[str, dict]] = iter([(path.name, {text: whole, source: stem})])
@@ -122,22 +124,39 @@ def _lines(part: Slice) -> Iterator[tuple[str, dict]]:
         yield from _decoded(file, part, None if compressed else part.stop)
 
 
+class Twice(ValueError):
+    """A field that an object has twice; one of its values would be lost."""
+
+
+def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise Twice(repr(next(name for name in names if names.count(name) > 1)))
+    return found
+
+
 def _decoded(file: BinaryIO, part: Slice, stop: int | None) -> Iterator[tuple[str, dict]]:
     position = file.tell()
     while stop is None or position < stop:
         try:
             line = file.readline()
-        except (EOFError, gzip.BadGzipFile):
+        except (EOFError, gzip.BadGzipFile, zlib.error):
             raise CatalogError(f"{part.path} is damaged or cut off after byte {position} of its text; fetch it again.") from None
         if not line:
             return
         where = f"byte {position}"
-        position += len(line)
-        if not line.strip():
+        if not line.removeprefix(codecs.BOM_UTF8 if not position else b"").strip():
+            position += len(line)
             continue
+        position += len(line)
         try:
-            record = json.loads(line)  # UTF-8, with or without a byte order mark
-        except ValueError:
+            record = json.loads(line, object_pairs_hook=_fields)  # UTF-8, with or without a byte order mark
+        except (ValueError, RecursionError) as error:
+            if b"\0" in line:
+                raise CatalogError(f"{part.path} holds zero bytes, as UTF-16 and binary files do; save it as UTF-8.") from None
+            if isinstance(error, Twice):
+                raise CatalogError(f"{part.path}, {where}, has the field {error} twice; leave one.") from None
             raise CatalogError(f"{part.path}, {where}, is not a line of JSON in UTF-8; correct or remove the line.") from None
         if not isinstance(record, dict):
             raise CatalogError(f"{part.path}, {where}, is not a JSON object; write one object a line.")
@@ -150,8 +169,15 @@ def _records(part: Slice, columns: list[str], batch: int) -> Iterator[tuple[str,
     if lacking:
         raise CatalogError(f"{part.path} has no column {lacking[0]!r}; its columns are {', '.join(file.schema_arrow.names)}.")
     row = sum(file.metadata.row_group(group).num_rows for group in range(part.start))
-    for found in file.iter_batches(batch, row_groups=list(range(part.start, part.stop)), columns=columns):
-        for record in found.to_pylist():
+    found = file.iter_batches(batch, row_groups=list(range(part.start, part.stop)), columns=columns)
+    while True:
+        try:
+            records = next(found).to_pylist()
+        except StopIteration:
+            return
+        except (OSError, ValueError) as error:
+            raise CatalogError(f"{part.path} is damaged after row {row} ({str(error).splitlines()[0]}); fetch it again.") from None
+        for record in records:
             yield f"row {row}", record
             row += 1
 

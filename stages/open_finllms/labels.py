@@ -21,6 +21,7 @@ _CLAUSE = re.compile(r"[.,;:!?，。；：！？]")
 _NEGATORS = frozenset("not no never neither nor cannot without wrong incorrect hardly isn aren wasn".split())
 _NEGATED_ZH = re.compile(r"(?:不選|不选|不是|並非|并非|非)\s*[(（]?\s*$")
 _DENIED = re.compile(r"\s*(?:[\"'”’]\s*)?(?:is|would be|seems|was)\s+(?:not|wrong|incorrect)\b", re.IGNORECASE)
+_SMALL = re.compile(r"\s+[a-z]")
 _REACH = 5  # words before a label in which a negation is looked for
 
 
@@ -85,13 +86,13 @@ def _letters(line: str, letters: set[str]) -> set[str]:
     return {
         match[1]
         for match in pattern.finditer(line)
-        if match[1] in letters and not re.match(r"\s+[a-z]", line[match.end() :]) and not _negated(line, match)
+        if match[1] in letters and not _SMALL.match(line, match.end()) and not _negated(line, match)
     }
 
 
 def _negated(line: str, match: re.Match) -> bool:
-    before = line[: match.start()]
-    if _NEGATED_ZH.search(before) or _DENIED.match(line[match.end() :]):
+    before = line[max(0, match.start() - 1000) : match.start()]  # enough for five words, and bounded for a label said thousands of times
+    if _NEGATED_ZH.search(before) or _DENIED.match(line, match.end()):
         return True
     clause = _CLAUSE.split(before)[-1].lower().replace("rather than", "not").replace("instead of", "not")
     words = re.findall(r"[a-z]+(?=n['’]t\b)|[a-z]+", clause.replace("n't", "n not").replace("n’t", "n not"))

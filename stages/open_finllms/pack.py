@@ -11,8 +11,11 @@ process with others stops before it adds to its chunks. What each slice held is 
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -90,11 +93,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     shard, of = shard_of(options.shard)
     if options.slice_mb < 1:
         raise CatalogError(f"--slice-mb is {options.slice_mb}; give at least 1.")
+    if options.length < 2:
+        raise CatalogError(f"--length is {options.length}; give at least 2, a token and the end of text.")
     encode, end = load_tokenizer(Path(options.tokenizer))
     parts = slices([Path(path) for path in options.files], options.slice_mb * MB)
-    if len({part.path.name for part in parts}) < len({part.path for part in parts}):
-        raise CatalogError("Two input files have the same name, and their documents could not be told apart; rename one.")
+    _check_names(options.files)
+    if not parts:
+        raise CatalogError(f"There is no document in {', '.join(options.files)}; name files with texts.")
     out = Path(options.out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # in a folder of the system such as /proc
+        raise CatalogError(f"The folder {out} cannot be made ({error.strerror}); choose another place.") from None
+    except (FileExistsError, NotADirectoryError):
+        raise CatalogError(f"The folder {out} cannot be made, since a file stands in its place; choose another.") from None
     wanted = plan(options, parts, end)
     start, packed = time.perf_counter(), []
     for number in range(shard, len(parts), of):
@@ -103,7 +115,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         found = pack(documents, out / f"{number:05}.parquet", encode, end, options.length, options.last == "keep")
         write_json(asdict(found), out / f"{number:05}.json")
         packed.append(found)
-    print("\n".join(summary(packed, max(time.perf_counter() - start, 1e-9))))
+    try:
+        print("\n".join(summary(packed, max(time.perf_counter() - start, 1e-9))), flush=True)
+    except BrokenPipeError:  # a reader such as `head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _check_names(files: Sequence[str]) -> None:
+    """A file that is named twice would be in the chunks twice; two of one name could not be told apart."""
+    again = [path for path, n in Counter(Path(path).resolve() for path in files).items() if n > 1]
+    if again:
+        raise CatalogError(f"{again[0]} is named twice; name each file once.")
+    if len({Path(path).name for path in files}) < len(files):
+        raise CatalogError("Two input files have the same name, and their documents could not be told apart; rename one.")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,7 +14,6 @@ The markers that a tokenizer reserves are plain characters where a text spells t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 from catalog.base.errors import CatalogError
-from catalog.base.io import replacing
+from catalog.base.io import parse_json, replacing
 from stages.open_finllms.documents import Document
 
 SCHEMA = pa.schema({"input_ids": pa.list_(pa.int32()), "source": pa.string()})
@@ -58,12 +57,21 @@ def load_tokenizer(folder: Path) -> tuple[Encode, int]:
     path, settings = folder / "tokenizer.json", folder / "tokenizer_config.json"
     if not path.is_file() or not settings.is_file():
         raise CatalogError(f"{folder} has no tokenizer.json and tokenizer_config.json; name the folder of a fast tokenizer.")
-    tokenizer = Tokenizer.from_file(str(path))
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises no narrower kind
+        raise CatalogError(f"{path} is no tokenizer ({str(error).splitlines()[0]}); name the folder of a fast tokenizer.") from None
     tokenizer.encode_special_tokens = True  # a text that spells a marker is text
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    named = json.loads(settings.read_text()).get("eos_token")
-    end = tokenizer.token_to_id(named["content"] if isinstance(named, dict) else named) if named else None
+    try:
+        named = parse_json(settings.read_text(encoding="utf-8"))["eos_token"]
+        named = named["content"] if isinstance(named, dict) else named
+    except KeyError:
+        named = None
+    except (CatalogError, UnicodeDecodeError, TypeError) as error:
+        raise CatalogError(f"{settings} is no JSON object of settings ({error}); name the folder of a fast tokenizer.") from None
+    end = tokenizer.token_to_id(named) if isinstance(named, str) else None
     if end is None:
         raise CatalogError(f"The tokenizer of {folder} names no end-of-text token; add eos_token to its tokenizer_config.json.")
 

@@ -89,7 +89,7 @@ def simple_metrics(returns: Sequence[float], periods: int = 252, rf: float = 0.0
     total, deviation, loss = float(np.prod(1 + r)) - 1, _deviation(r), drawdown(r)
     excess = r - rf / periods
     below = math.sqrt(np.mean(np.minimum(excess, 0) ** 2)) if len(r) else 0.0
-    annual = (1 + total) ** (periods / len(r)) - 1 if len(r) and total >= -1 else None
+    annual = _annual(total, periods / len(r)) if len(r) and total >= -1 else None
     sharpe = float(excess.mean()) / deviation * math.sqrt(periods) if deviation else None
     return {
         "CR": total,
@@ -101,6 +101,14 @@ def simple_metrics(returns: Sequence[float], periods: int = 252, rf: float = 0.0
         "Sortino": float(excess.mean()) / below * math.sqrt(periods) if below else None,
         "Calmar": annual / loss if loss and annual is not None else None,
     }
+
+
+def _annual(total: float, times: float) -> float | None:
+    """A return compounded; None where it is too large for a number, as that of a day of great gains may be."""
+    try:
+        return (1 + total) ** times - 1
+    except OverflowError:
+        return None
 
 
 def normalised_sharpe(sharpe: float | None) -> float | None:

@@ -23,7 +23,8 @@ _STROKED = str.maketrans("łŁđĐħĦıŧŦ", "lLdDhHitT")  # letters that do n
 def clean(text: str) -> str:
     """``text`` normalised, with straight quotes, hyphens for dashes, no ligatures, and an empty line between paragraphs."""
     text = re.sub(r"[^\S\n]*—[^\S\n]*", " - ", normalise(text).replace("``", '"').replace("''", '"'))
-    return "\n\n".join(paragraphs(text.translate(_QUOTES_DASHES)))
+    # Composed again: an accent behind a ligature has a letter to go on now.
+    return "\n\n".join(paragraphs(unicodedata.normalize("NFC", text.translate(_QUOTES_DASHES))))
 
 
 def unglue(text: str) -> tuple[str, int]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 
 from catalog.base.errors import CatalogError
 from stages.fmdllama import baselines, dataset, scores
+from stages.fmdllama.files import json_objects, read_text
 from stages.fmdllama.loaders import load, sentences
 from stages.fmdllama.prompts import prompt
 
@@ -145,6 +147,27 @@ def test_the_practice_set_is_read_whole(practice):
     assert dict(practice.group_by("label").len().iter_rows()) == {"False": 271, "True": 212, "NEI": 117}
     assert practice["claim"].n_unique() == 600
     assert practice["claim"].str.split(" ").list.len().mean() == pytest.approx(11.4, abs=0.2)
+
+
+def letters(text):
+    return re.sub(r"[^a-z0-9]+", " ", text.lower()).strip()
+
+
+@REAL
+def test_lengths_of_the_practice_set_and_what_its_explanations_copy():
+    """Words as published; how many pieces of an explanation between full stops, of three words or more, stand in its context."""
+    folder = Path(os.environ["CATALOG_REAL_DATA"]) / "fmd_practice"
+    rows = [value for name in ("train", "val", "test") for _, value in json_objects(read_text(folder / f"FMD_{name}.json"), name)]
+    asked, said = ([len(row[key].split()) for row in rows] for key in ("instruction", "output"))
+    assert 950 < np.mean(asked) < 1060 and max(asked) == pytest.approx(4122, abs=5)
+    assert 260 < np.mean(said) < 311 and max(said) == pytest.approx(2431, abs=5)
+    copied = []
+    for row in rows:
+        explanation = row["output"].split("Explanation:", 1)[1]
+        parts = [part for text in re.split(r"[.!?\n]+", explanation) if len((part := letters(text)).split()) >= 3]
+        context = letters(row["instruction"])
+        copied.append(np.mean([part in context for part in parts]))
+    assert (np.mean(copied), np.median(copied)) == pytest.approx((0.84, 0.92), abs=0.005)
 
 
 @REAL

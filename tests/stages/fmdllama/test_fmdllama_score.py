@@ -165,6 +165,9 @@ def test_byte_order_marks_and_windows_line_ends(capsys, tmp_path, encoding):
         ([{"gold": "True", "text": "x", "task": "poem"}], "the task 'poem'; the tasks are claim and article"),
         ([{"gold": "True", "text": "x", "id": 1}, {"gold": "True", "text": "y", "id": "1"}], "The id '1' stands twice"),
         ([{"gold": "True", "text": "x", "id": 1}, {"gold": "True", "text": "y"}], "have an id and others have none"),
+        ([{"gold": "True", "text": "x", "task": ["claim"]}], r"the task \['claim'\]"),
+        ([{"gold": "True", "text": "x", "explanation": "y"}], "an explanation beside the text that it is read from"),
+        ([{"gold": "True", "text": "x", "context_id": 1}, {"gold": "True", "text": "y"}], "have a context_id and others have none"),
         ([{"gold": "True", "text": "x", "id": [1]}], r"has the id \[1\]"),
         ([" ", ""], "is empty"),
     ],
@@ -179,16 +182,27 @@ def test_files_that_cannot_be_read(write, tmp_path):
         score.main([str(tmp_path / "none.jsonl")])
     with pytest.raises(CatalogError, match="cannot be read"):
         score.main([str(tmp_path)])
+    with pytest.raises(CatalogError, match="holds zero bytes, as UTF-16 without its mark"):
+        score.main([write(answers(), encoding="utf-16-le")])
     path = write([*answers(), {"gold": "True", "text": "café"}], encoding="latin-1")
     with pytest.raises(CatalogError, match=r"not UTF-8 in line 7 \(byte 0xe9\)"):
         score.main([path])
 
 
-def test_labels_of_the_command_line(write):
+def test_fields_that_are_not_read_are_told(capsys, write):
+    score.main([write(answers(explanation_Gold="It rose.", note=None)), "--json"])
+    assert json.loads(capsys.readouterr().out)["notes"][0] == "Fields not read: explanation_Gold (6 lines), note (6 lines)."
+    score.main([write(answers())])
+    assert "not read" not in capsys.readouterr().out
+
+
+def test_labels_of_the_command_line(capsys, write):
     path = write(answers())
+    assert scored(capsys, path, "--labels", "true,false,nei")["claim"] == scored(capsys, path)["claim"]
     for labels, message in (
         ("True", "names no two different labels"),
         ("True,,NEI", "names no two"),
+        ("True,true", "names no two"),
         ("True,False", '"NEI", which is none of'),
     ):
         with pytest.raises(CatalogError, match=message):

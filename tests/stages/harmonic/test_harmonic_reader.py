@@ -153,3 +153,18 @@ def test_a_number_of_the_target_that_no_float_holds(tmp_path):
     rows = read(tmp_path, "a,1\nb,2\n", "c,1e400\n", names=("x", "y"))
     with pytest.raises(CatalogError, match="in row 1 of file 2, which is too large"):
         typed(rows, "y", "regression")
+
+
+# --- properties -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_order_and_reading_what_was_read_change_no_row(tmp_path):
+    rows = [f'{i / 8},"a, {i % 3}",{"?" if i == 4 else i % 5},{"pq"[i % 2]}' for i in range(12)]
+
+    def cells_of(order):
+        return read(tmp_path, "x,word,code,y\n" + "".join(f"{rows[i]}\n" for i in order)).drop("id", "file")
+
+    one, order = cells_of(range(12)), [7, 0, 11, 3, 5, 1, 9, 4, 2, 10, 8, 6]
+    assert cells_of(order).equals(one[order]) and one["code"].null_count() == 1
+    assert read(tmp_path, one.write_csv()).drop("id", "file").equals(one)
+    assert cells_of([*range(12), 0]).head(12).equals(one)

@@ -1,5 +1,6 @@
 """Answers as actions: the released code's map, and a reading that never makes an action of what names none."""
 
+import time
 from datetime import date
 
 import pytest
@@ -105,6 +106,13 @@ def test_decisions_keep_the_raw_text_and_the_order():
     days = [date(2024, 1, 3), date(2024, 1, 2)]
     assert decisions(days, ["Buy", None]).rows() == [(days[0], "Buy", "buy", "ok"), (days[1], None, None, "empty")]
     assert decisions(days, ["Buy", None], "paper")["parsed"].to_list() == ["sell", "hold"]
+
+
+def test_a_long_senseless_answer_takes_no_time():
+    begin = time.perf_counter()
+    assert parse("buy " * 50_000) == ("buy", "ok") and parse("buy and sell " * 20_000) == (None, "several")
+    assert parse('{"action":' * 50_000 + '"buy"}') == ("buy", "ok")  # too deep for JSON, and read as text
+    assert time.perf_counter() - begin < 20  # hours, where each word is looked at behind all the others
 
 
 def test_an_unknown_mode_is_refused():

@@ -164,7 +164,14 @@ def test_files_that_do_not_fit_are_refused(capsys, files, change, message):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--periods", "0"], "at least 1"),
+        (["--periods", "0"], "--periods is 0; give a number from 1"),
+        (["--periods", "1000000"], "--periods is 1000000"),
+        (["--rf", "nan"], "--rf is nan; give a number from -10 to 10"),
+        (["--rf", "inf"], "--rf is inf"),
+        (["--draws", "100000000000"], "--draws is 100000000000; give a number from 1 to 100000"),
+        (["--seed", "-1"], "--seed is -1"),
+        (["--random", "-1"], "--random is -1"),
+        (["--date-format", "%d/%m"], "does not give year, month and day"),
         (["--fee-bps", "-5"], "basis points"),
         (["--block", "500"], "choose 1 to 121"),
         (["--daily", "out.txt"], r"\.parquet or \.csv"),
@@ -204,6 +211,24 @@ def test_a_day_without_trade_is_no_trading_day_and_is_told(capsys, files):
     with pytest.raises(CatalogError, match="the first on Tuesday 2024-01-02"):
         measured(capsys, files(["buy"] * 3, prices=rows))
     assert "dropped: no trade" in capsys.readouterr().err
+
+
+def test_a_day_of_great_gains_has_no_annual_return(capsys, files):
+    rows = ["Date,Close,Adj Close", *(f"{day},{close},{close}" for day, close in zip(DAYS, (1, 100_000)))]
+    found = measured(capsys, files(["buy"], DAYS[:1], rows))["executions"]["finmem"]["decisions"]["simple"]
+    assert found["CR"] == pytest.approx(99_999) and found["AR"] is None  # 100,000 to the power of 252 is no float
+
+
+def test_an_answer_of_any_length_is_read(capsys, files):
+    found = measured(capsys, files(["buy", "we think " * 20_000 + "sell", "hold"], DAYS[:3]))
+    assert found["actions"] == {"buy": 1, "sell": 1, "hold": 1}
+
+
+def test_a_reader_that_goes_away_is_no_error(files):
+    command = [sys.executable, "-m", "stages.open_finllms.backtest", *files(["buy"] * 122)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as done:
+        done.stdout.close()
+        assert done.stderr.read() == "" and done.wait() == 0
 
 
 def test_a_saved_download_with_three_header_lines_is_read_by_name(capsys, files):

@@ -88,7 +88,7 @@ def test_columns_are_found_by_name_in_any_case_and_order(tmp_path):
         ("Date,Close\n", "has 0 days with a price, but at least 2 are needed"),
         (table(5), "has 1 days with a price, but at least 2 are needed"),
         ('Date,Close\n2024-01-02,"1\n', "is no CSV"),
-        ("Date,Close\n2024-01-02,1\n".encode("utf-16"), r"is no UTF-8 text \(byte 0\)"),
+        ("Date,Close\n2024-01-02,1\n".encode("utf-16"), "holds zero bytes, as UTF-16"),
         (b"\x1f\x8b\x08\x00damaged", "damaged gzip"),
     ],
 )
@@ -141,6 +141,8 @@ def test_a_declared_form_of_dates(tmp_path):
     assert days["date"].to_list() == [date(2020, 2, 3), date(2020, 2, 4)]
     days, _ = read(tmp_path, text, date_format="%m/%d/%Y")
     assert days["date"].to_list() == [date(2020, 1, 2), date(2020, 3, 2)]
+    for form in ("%d/%m", "%Y", "%m/%Y", "%H:%M", "%d/%m/", "day", "%Q"):  # would put all days in 1900, or on the first
+        refused(tmp_path, text, f"date_format {form} does not give year, month and day", date_format=form)
     refused(
         tmp_path,
         "Date,Close\n1/2/2020,1\n1/13/2020,1\n",
@@ -191,9 +193,20 @@ def test_thousands_only_where_a_point_elsewhere_stands_before_decimals(tmp_path)
     refused(tmp_path, "Date;Close;Volume\n2024-01-02;10,512;1.234\n2024-01-03;10,612;1.300\n", "the close is '10,512', in which the comma")
 
 
-@pytest.mark.parametrize("cell", ["$10", "10 USD", "(10)", "1e999", "inf", "1_000", "12.5M", "ten", "1 000", "10.5.1"])
+@pytest.mark.parametrize("cell", ["$10", "10 USD", "(10)", "1e999", "inf", "1_000", "12.5M", "ten", "1 000", "10.5.1", "１０", "١٠"])
 def test_what_is_no_number_is_refused(tmp_path, cell):
     refused(tmp_path, f"Date,Close\n2024-01-02,9\n2024-01-03,{cell}\n", "line 3: the close is .*, which is no number")
+
+
+def test_utf_16_old_line_ends_and_long_cells(tmp_path):
+    text = table(10, 11, 12)
+    refused(tmp_path, text.encode("utf-16-le"), "holds zero bytes, as UTF-16 and binary files do; save it as CSV in UTF-8")
+    assert read(tmp_path, text.replace("\n", "\r"))[0].equals(read(tmp_path, text)[0])
+    semicolons = "Date;Close\r2024-01-02;1,5\r2024-01-03;1,6\r"  # the separator is that of the header, whatever ends its line
+    refused(tmp_path, semicolons, "the close is '1,5', in which the comma")
+    long = "x" * 200_000
+    days, notes = read(tmp_path, f"Date,Close,Why\n2024-01-02,1,{long}\n2024-01-03,2,\n".replace(",2,", ",1.2,"))
+    assert days["close"].to_list() == [1, 1.2] and any("columns not read: Why" in what for _, _, what in notes)
 
 
 def test_a_missing_close_is_no_trading_day(tmp_path):

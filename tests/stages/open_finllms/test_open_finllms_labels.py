@@ -1,5 +1,7 @@
 """Which label an answer gives. Inputs that broke other people's parsers, with the reading that is right."""
 
+import time
+
 import pytest
 
 from stages.open_finllms.labels import paper_label, strict_label
@@ -64,6 +66,14 @@ def test_strict_reads_words(output, choices, label, status):
 )
 def test_letters_of_words_are_no_options(output, label):
     assert strict_label(output, LETTERS)[0] == label
+
+
+def test_a_long_senseless_answer_takes_no_time():
+    begin = time.perf_counter()
+    for word, label in (("true ", "true"), ("not true ", None)):
+        assert strict_label(word * 10_000, ("true", "false"))[0] == label
+    assert strict_label("(A) " * 10_000, ("A", "B"))[0] == "a"
+    assert time.perf_counter() - begin < 20  # an hour, where each is looked at behind all the others
 
 
 def test_other_words_for_a_label():

@@ -3,8 +3,10 @@
 import gzip
 import itertools
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import polars as pl
@@ -207,12 +209,17 @@ def test_a_folder_holds_chunks_of_one_plan(tmp_path, tokenizer):
         ("x.jsonl", b'["a"]\n', "is not a JSON object"),
         ("x.jsonl", b'{"body": "a"}\n', "byte 0, has no 'text'; its fields are body"),
         ("x.jsonl", b'{"text": null}\n', "has NoneType instead of a string as 'text'"),
+        ("x.jsonl", b'{"text": "a", "n": {"k": 1, "k": 2}}\n', "byte 0, has the field 'k' twice"),
+        ("x.jsonl", b'{"text": "a", "n": ' + b"[" * 200_000 + b"]" * 200_000 + b"}\n", "byte 0, is not a line of JSON"),
+        ("x.jsonl", '{"text": "a"}\n{"text": "b"}\n'.encode("utf-16"), "holds zero bytes, as UTF-16"),
+        ("x.jsonl", b"", "There is no document in"),
         ("x.jsonl", b'{"text": "a\\ud800"}\n', "x:byte 0 has half of a surrogate pair"),
         ("x.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 1000)[:-20], "is damaged or cut off after byte"),
         ("x.jsonl.gz", b'{"text": "a"}\n', "is damaged or cut off after byte 0"),
         ("x.parquet", b"PAR1", "is not a Parquet file"),
         ("x.txt", "é".encode("latin-1"), "is not UTF-8"),
         ("x.csv", b"text\na\n", "cannot be read as documents; give files that end in .jsonl"),
+        ("x.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 99)[:12] + bytes(range(256)), "is damaged or cut off"),
         (None, b"", "There is no file"),
     ],
 )
@@ -232,7 +239,10 @@ def test_settings_that_cannot_be(tmp_path, tokenizer):
     pl.DataFrame({"body": ["a"]}).write_parquet(tmp_path / "z.parquet")
     given = {"--tokenizer": str(tokenizer), "--out": str(tmp_path / "out")}
     for files, more, said in (
-        (["x.jsonl"], {"--length": "1"}, "A chunk has 1 tokens"),
+        (["x.jsonl"], {"--length": "1"}, "--length is 1; give at least 2"),
+        (["x.jsonl", "x.jsonl"], {}, "x.jsonl is named twice"),
+        (["x.jsonl", "y/../x.jsonl"], {}, "x.jsonl is named twice"),
+        (["x.jsonl"], {"--out": str(tmp_path / "x.jsonl")}, "a file stands in its place"),
         (["x.jsonl"], {"--slice-mb": "0"}, "--slice-mb is 0"),
         (["x.jsonl"], {"--shard": "2/2"}, "--shard is '2/2'"),
         (["x.jsonl"], {"--tokenizer": str(tmp_path)}, "has no tokenizer.json"),
@@ -248,6 +258,52 @@ def test_settings_that_cannot_be(tmp_path, tokenizer):
         (tmp_path / "no_end" / name).write_text((tokenizer / name).read_text().replace('"eos_token"', '"end"'))
     with pytest.raises(CatalogError, match="names no end-of-text token"):
         load_tokenizer(tmp_path / "no_end")
+    for name, text, said in (
+        ("tokenizer_config.json", '{"eos_token": 5}', "names no end-of-text token"),
+        ("tokenizer_config.json", '{"eos_token": ', "is no JSON object of settings"),
+        ("tokenizer_config.json", "[1]", "is no JSON object of settings"),
+        ("tokenizer.json", "{}", "tokenizer.json is no tokenizer"),
+    ):
+        (tmp_path / "no_end" / name).write_text(text)
+        with pytest.raises(CatalogError, match=said):
+            load_tokenizer(tmp_path / "no_end")
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    (tmp_path / "x.txt").write_bytes(b"\xef\xbb\xbfabc")
+    (tmp_path / "y.jsonl").write_bytes(b'\xef\xbb\xbf\n{"text": "abc"}\n')
+    for name in ("x.txt", "y.jsonl"):
+        assert [document.text for part in slices([tmp_path / name], 100) for document in read(part)] == ["abc"]
+
+
+def test_a_damaged_page_of_a_parquet_file_is_one_sentence(tmp_path):
+    path = tmp_path / "x.parquet"
+    pl.DataFrame({"text": [f"text {i}" for i in range(2000)]}).write_parquet(path, compression="zstd")
+    data = bytearray(path.read_bytes())
+    data[100:400] = bytes(300)
+    path.write_bytes(data)
+    with pytest.raises(CatalogError, match="is damaged after row 0"):
+        list(read(slices([path], 1 << 20)[0]))
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_process_that_is_ended_leaves_no_half_file(tmp_path, tokenizer, sign):
+    line = json.dumps({"text": "abcd " * 400}) + "\n"
+    (tmp_path / "x.jsonl").write_text(line * 10_000)
+    out = tmp_path / "out"
+    options = [str(tmp_path / "x.jsonl"), "--tokenizer", str(tokenizer), "--out", str(out), "--length", "64", "--slice-mb", "64"]
+    command = [sys.executable, "-m", "stages.open_finllms.pack", *options]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as done:
+        until = time.monotonic() + 100
+        while not list(out.glob(".*.tmp/*")) and time.monotonic() < until and done.poll() is None:
+            time.sleep(0.02)
+        done.send_signal(sign)
+        said = done.stderr.read()
+        assert done.wait() == (130 if sign == signal.SIGINT else -sign)
+    assert "Traceback" not in said and not list(out.glob("*.parquet")) and not list(out.glob("0*.json"))
+    (tmp_path / "x.jsonl").write_text(line * 3)
+    main(options)
+    assert [path.name for path in sorted(out.iterdir())] == ["00000.json", "00000.parquet", "plan.json"]  # and what was left is gone
 
 
 def test_more_sources_than_can_be_told_apart():

@@ -11,6 +11,7 @@ from catalog.base.errors import CatalogError
 from catalog.base.params import ROOT, load_shared, profile_params
 from stages.open_finllms import prices
 from stages.open_finllms.settings import Params, PriceFile, Prices
+from stages.open_finllms.trading_metrics import drawdown, returns
 
 ASSETS = ROOT / "data" / "assets"
 SOURCES = ("bokeh_stocks", "skfolio_sp500", "kaggle_stocks")
@@ -141,6 +142,13 @@ def buy_and_hold(daily, asset, source, first, last):
 def test_buying_and_holding(real, asset, source, first, last, expected):
     digits = 1e-6 if source == "bokeh_stocks" else 1e-4
     assert buy_and_hold(real["daily"], asset, source, first, last) == pytest.approx(expected, abs=digits)
+
+
+@pytest.mark.parametrize(("asset", "loss"), [("JNJ", 0.09847), ("MSFT", 0.09428)])
+def test_drawdowns_of_investor_bench(real, asset, loss):
+    """On log returns compounded as if they were simple, as FinMem does; in its window, from another file of prices."""
+    part = real["daily"].filter(pl.col("date").is_between(date(2020, 10, 1), date(2021, 5, 6)), asset=asset, source="skfolio_sp500")
+    assert drawdown(returns(part["adj_close"].to_list(), log=True)) == pytest.approx(loss, abs=1e-5)
 
 
 def test_series_of_the_real_files(real):

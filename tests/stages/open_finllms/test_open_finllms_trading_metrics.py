@@ -65,6 +65,13 @@ def test_normalised_sharpe(sharpe, normalised):
     assert normalised_sharpe(sharpe) == pytest.approx(normalised, abs=6e-3)
 
 
+def test_the_year_of_buying_and_holding_in_both_conventions():
+    """HON in INVESTOR-BENCH's window: 34.342 % in logarithms is 40.98 % of the price."""
+    prices = [100, 120, 100 * np.exp(0.34342)]
+    assert log_metrics(returns(prices, log=True))["CR"] == pytest.approx(0.34342)
+    assert simple_metrics(returns(prices))["CR"] == pytest.approx(0.4098, abs=5e-5)
+
+
 def test_a_loss_on_the_first_day_is_a_drawdown():
     assert drawdown([-0.10, 0.05, -0.02]) == pytest.approx(0.10)
     assert drawdown(returns([47, 52, 44, 50])) == pytest.approx(1 - 44 / 52)

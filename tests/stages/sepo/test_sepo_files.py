@@ -129,3 +129,22 @@ def test_both_dialogues_must_answer_the_prompt(tmp_path):
     assert dropped.rows() == [("2", PARTED), ("3", OTHER_PROMPT)]
     with pytest.raises(CatalogError, match="u.jsonl, line 1, rejected: 'content' must be a text but is None"):
         read_pairs(lines(path, row("Why?", "Why?", None)), "ultrafeedback")
+
+
+# --- properties -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_order_another_row_and_reading_what_was_read_change_no_pair(tmp_path):
+    given = [{"id": f"p{i}", "prompt": f"q{i} é", "chosen": f" yes {i}\u2028", "rejected": "no" if i % 3 else f"yes {i}"} for i in range(9)]
+
+    def read(rows, name="p.jsonl"):
+        pairs, dropped = read_pairs(lines(tmp_path / name, *rows), "jsonl")
+        return pairs, {row[0]: row[1:] for row in pairs.drop("row").rows()}, dict(dropped.rows())
+
+    pairs, found, dropped = read(given)
+    assert len(found) + len(dropped) == 9 and len(dropped) == 3
+    assert read(given[::-1])[1:] == (found, dropped)
+    longer = read([{"id": "new", "prompt": "x", "chosen": "a", "rejected": "b"}, *given])
+    assert longer[1].pop("new") and longer[1:] == (found, dropped)
+    again = read(pairs.select("id", "prompt", "chosen", "rejected").to_dicts())
+    assert again[1] == found and not again[2]

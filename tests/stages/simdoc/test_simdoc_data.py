@@ -295,6 +295,7 @@ def test_load_names_what_is_missing(tmp_path):
 
 def test_cleaning_by_hand():
     assert clean("\ufeff“A”–b — ‘c’…  d. \r\nOﬃce") == "\"A\"-b - 'c'... d.\n\nOffice"
+    assert clean("ﬁ\u0301") == clean(clean("ﬁ\u0301")) == "f\u00ed"  # the accent behind a ligature goes on its last letter
     assert clean(clean("One.\nTwo…\n\n\nThree—four.")) == clean("One.\nTwo…\n\n\nThree—four.") == "One.\n\nTwo...\n\nThree - four."
     assert latin("Łódź, café, €5") == "Lódz, café, €5"
     assert unglue("by 2013.he won .in u.k. at www.a.com or 8p.m .") == ("by 2013 . he won . in u.k. at www.a.com or 8p.m .", 2)

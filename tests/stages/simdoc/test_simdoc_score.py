@@ -133,6 +133,27 @@ def test_several_references_and_mixed_encodings(capsys, write):
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_the_order_of_documents_and_one_more_change_no_other(capsys, write, tmp_path, ending):
+    more = ["A third text. It is here to be counted.", "A third text.", "A third text is here."]
+
+    def run(order):
+        given = {"a": (SOURCES[0], OUTPUTS[0], REFERENCES[0]), "b": (SOURCES[1], OUTPUTS[1], REFERENCES[1]), "c": more}
+        files = [write(f"{name}{order}.jsonl", [given[key][i] for key in order], order) for i, name in enumerate("sor")]
+        path = tmp_path / f"{order}.{ending}"
+        found = scored(capsys, "--source", files[0], "--output", files[1], "--reference", files[2], "--documents", path)
+        rows = pl.read_parquet(path) if ending == "parquet" else pl.read_ndjson(path)
+        return found["systems"], {(row["system"], row["id"]): row for row in rows.to_dicts()}
+
+    one, each = run("ab")
+    turned, same = run("ba")
+    assert same == each and turned.keys() == one.keys()
+    for name in one:
+        assert turned[name] == pytest.approx(one[name], rel=1e-12)
+    _, longer = run("cab")
+    assert {key: longer[key] for key in each} == each and len(longer) == len(each) * 3 / 2
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 def test_rows_of_documents_are_written(capsys, write, tmp_path, ending):
     path = tmp_path / f"rows.{ending}"
     files = ["--source", write("s.jsonl", SOURCES, ["a", "b"]), "--output", write("o.jsonl", OUTPUTS, ["a", "b"])]
