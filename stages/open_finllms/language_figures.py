@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from catalog.report.vega import OTHER, field, spec
+from catalog.report.vega import OTHER, field, plain, spec
 
 COLOURS = ("#b4483a", "#2f6f9f", "#7a8b3c", "#8c6bb1")
 SHAPES = ("circle", "diamond", "triangle-up", "square")
@@ -14,14 +14,27 @@ TITLES = {"prices": "tables of prices", "indicators": "tables of indicators", "g
 
 def draw(t: dict[str, pl.DataFrame]) -> dict[str, dict]:
     """File name -> specification."""
-    return {"7_perplexity": changes(t["perplexity"]), "8_training": curves(t["training_curves"])}
+    return {"7_perplexity": changes(t["perplexity"], t["training_curves"]), "8_training": curves(t["training_curves"])}
 
 
-def changes(perplexity: pl.DataFrame) -> dict:
-    """Change of perplexity from before, by part and arm, with its interval."""
+def changes(perplexity: pl.DataFrame, training: pl.DataFrame) -> dict:
+    """Change of perplexity from before, by part and arm, with its interval; a view for each learning rate, with a scale of its own."""
     mine = perplexity.filter((pl.col("counted") == "all") & pl.col("change").is_not_null() & pl.col("part").is_in(PARTS))
-    data = mine.select("arm", pl.col("part").replace_strict(TITLES), "documents", "change", "change_low", "change_high")
-    arms = mine["arm"].unique(maintain_order=True).to_list()
+    highest = training.group_by("run").agg(pl.col("rate").max()).with_columns(pl.col("run").str.strip_prefix("pre-training, "))
+    data = mine.join(highest, left_on="arm", right_on="run", maintain_order="left").with_columns(pl.col("part").replace_strict(TITLES))
+    rates = data["rate"].unique(maintain_order=True).to_list()
+    title = "Perplexity after continual pre-training, by arm"
+    said = "Change from before on the same held-out documents, with 95 % intervals"
+    return spec(
+        title,
+        said,
+        vconcat=[_view(data.filter(pl.col("rate") == rate), rate) for rate in rates],
+        resolve={"scale": {"color": "independent", "shape": "independent"}},
+    )
+
+
+def _view(data: pl.DataFrame, rate: float) -> dict:
+    arms = data["arm"].unique(maintain_order=True).to_list()
     rows = [TITLES[part] for part in PARTS]
     place = {"y": field("part", "nominal", None, sort=rows), "yOffset": field("arm", "nominal", None, sort=arms)}
     across = field("change", "quantitative", "change of perplexity from before training", axis={"format": "+.0%"})
@@ -42,8 +55,8 @@ def changes(perplexity: pl.DataFrame) -> dict:
         "encoding": place | looks | {"x": across, "shape": field("arm", "nominal", "arm", scale=shape), "tooltip": tips},
     }
     zero = {"mark": {"type": "rule", "color": OTHER}, "data": {"values": [{}]}, "encoding": {"x": {"datum": 0}}}
-    title = "Perplexity after continual pre-training, by arm"
-    return spec(title, "Change from before on the same held-out documents, with 95 % intervals", data, height=220, layer=[zero, bar, point])
+    columns = data.select("arm", "part", "documents", "change", "change_low", "change_high")
+    return {"title": f"learning rate {rate:g}", "height": 150, "data": {"values": plain(columns)}, "layer": [zero, bar, point]}
 
 
 def curves(training: pl.DataFrame) -> dict:

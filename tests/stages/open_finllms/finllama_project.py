@@ -25,7 +25,7 @@ def params(profile="small", **changed):
     """Those of a profile, with a tiny model, little text and few steps."""
     found = profile_params(Params, "open_finllms", profile)
     arms = {name: Arm(share, changed.get("rate", 1e-4)) for name, share in (("none", 0.0), ("replay", 0.2571))}
-    tuned = replace(found.instruct, items=0, batch_size=2, micro_batch=0, rank=2, alpha=4, max_prompt=60, max_answer=20)
+    tuned = replace(found.instruct, items=0, batch_size=2, micro_batch=0, rank=2, alpha=4, max_prompt=60, max_answer=20, layers_from=0.0)
     trained = replace(found.pretrain, model="tiny", arms=arms, finance_blocks=6, block_tokens=16, batch_size=2, micro_batch=1)
     return replace(
         found,

@@ -85,11 +85,18 @@ def test_rows_of_results_name_the_model_and_the_arm():
     }
 
 
-def test_pictures_hold_every_arm_and_part():
+def test_pictures_hold_every_arm_and_part_and_rates_have_views_of_their_own():
     levels = language.levels(LONG)
-    curves = pl.DataFrame({"run": ["pre-training, none"], "step": [1], "tokens": [768], "loss": [0.5], "rate": [1e-4]})
-    drawn = language_figures.draw({"perplexity": levels, "training_curves": curves})
-    shown = drawn["7_perplexity"]["data"]["values"]
-    assert {(one["arm"], one["part"]) for one in shown} == {
-        (arm, part) for arm in ("none", "replay") for part in ("tables of prices", "tables of indicators", "news")
-    }
+    curves = pl.DataFrame(
+        {
+            "run": ["pre-training, none", "pre-training, replay", "instructions"],
+            "step": 1,
+            "tokens": 768,
+            "loss": 0.5,
+            "rate": [1e-4, 1e-3, 0.1],
+        }
+    )
+    views = language_figures.draw({"perplexity": levels, "training_curves": curves})["7_perplexity"]["vconcat"]
+    shown = [(view["title"], {(one["arm"], one["part"]) for one in view["data"]["values"]}) for view in views]
+    parts = ("tables of prices", "tables of indicators", "news")
+    assert shown == [("learning rate 0.0001", {("none", p) for p in parts}), ("learning rate 0.001", {("replay", p) for p in parts})]

@@ -213,7 +213,7 @@ def test_what_is_absent_is_named_with_the_stage_that_makes_it(home, spoil, stage
 def test_too_few_held_out_documents(home):
     root, _ = home
     with pytest.raises(CatalogError, match="The part general has 1 held-out documents, not 3; lower perplexity.documents.general"):
-        perplexity.held_out("small", replace(project.params().perplexity, documents={"general": 3}), root)
+        perplexity.held_out("small", replace(project.params().perplexity, documents={"general": 3}))
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_instructions_that_cannot_be_learnt_from(home, change, said):
     path = root / "data/finance_instructions/small/items.parquet"
     change(pl.read_parquet(path)).write_parquet(path)
     with pytest.raises(CatalogError, match=said):
-        instruct.read_items("small", root)
+        instruct.read_items("small")
 
 
 def test_another_name_than_the_three_is_refused(home):
