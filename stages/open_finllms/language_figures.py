@@ -6,7 +6,8 @@ import polars as pl
 
 from catalog.report.vega import OTHER, field, plain, spec
 
-COLOURS = ("#b4483a", "#2f6f9f", "#7a8b3c", "#8c6bb1")
+COLOURS = ("#b4483a", "#2f6f9f", "#7a8b3c", "#8c6bb1", "#868e96")
+DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [12, 4])
 SHAPES = ("circle", "diamond", "triangle-up", "square")
 PARTS = ("prices", "indicators", "general", "everyday")
 TITLES = {"prices": "tables of prices", "indicators": "tables of indicators", "general": "news", "everyday": "everyday questions"}
@@ -63,7 +64,7 @@ def curves(training: pl.DataFrame) -> dict:
     """Loss by tokens read, of every run."""
     runs = training["run"].unique(maintain_order=True).to_list()
     scale = {"domain": runs, "range": [COLOURS[i % len(COLOURS)] for i in range(len(runs))]}
-    dash = {"domain": runs, "range": [([1, 0], [6, 3], [2, 2], [8, 2, 2, 2])[i % 4] for i in range(len(runs))]}
+    dash = {"domain": runs, "range": [DASHES[i % len(DASHES)] for i in range(len(runs))]}
     encoding = {
         "x": field("tokens", "quantitative", "tokens read"),
         "y": field("loss", "quantitative", "loss, nats a token"),
