@@ -35,3 +35,11 @@ SELECT profile, date, action, fill, price, before, after, traded, fee, wealth
 FROM open_finllms.trades
 WHERE period = 'after' AND agent = 'momentum-3'
 ORDER BY profile, date;
+
+-- name: open_finllms_forgetting
+-- title: What pre-training teaches and forgets
+-- description: Change of perplexity on the same held-out documents, each arm against the model before and against the other arms.
+SELECT profile, part, arm, other, documents, value AS change, low, high
+FROM open_finllms.perplexity_changes
+WHERE counted = 'all'
+ORDER BY profile, part, arm, other;
