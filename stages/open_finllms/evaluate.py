@@ -1,4 +1,4 @@
-"""Trading by rules on real prices: tables, results with intervals, and pictures.
+"""Trading by rules on real prices, and language models before and after pre-training: tables, results with intervals, and pictures.
 
 Every rule is run on every share, window and execution (`simulate`); intervals and comparisons are by blocks of days, all shares of a window
 drawn together (`contrasts`). No model is run here: decisions of a language model are one more method with the same tables.
@@ -14,7 +14,7 @@ from catalog.base.errors import run
 from catalog.base.io import write_json
 from catalog.base.params import ROOT, profile_params
 from catalog.report.results import describe_dataset, folder, row, write_descriptions, write_results, write_run, write_tables
-from stages.open_finllms import figures, simulate, tables, windows
+from stages.open_finllms import figures, language, language_figures, simulate, tables, windows
 from stages.open_finllms.contrasts import Drawn
 from stages.open_finllms.settings import Params
 
@@ -58,12 +58,16 @@ def main(profile: str) -> None:
     played = list(simulate.play(daily, found, params.trading))
     drawn = Drawn(played, params.trading, params.seed)
     made = tables.build(daily, found, played, drawn, params.trading)
-    write_results(results(profile, made), SYSTEM, profile)
-    write_tables(made, SYSTEM, profile)
-    for name, spec in figures.draw(made).items():
+    spoken = language.tables(language.raw(profile))
+    rows = [*results(profile, made), *language.results(profile, params.pretrain.model, spoken)]
+    write_results(rows, SYSTEM, profile)
+    write_tables(made | spoken, SYSTEM, profile)
+    for name, spec in (figures.draw(made) | language_figures.draw(spoken)).items():
         write_json(spec, folder(SYSTEM, profile) / "plots" / f"{name}.json")
-    write_descriptions(SYSTEM, profile, [describe_dataset(data / f"{name}.parquet", PRICES, profile) for name in FILES], [])
-    write_run(SYSTEM, profile, {})  # last: it records which results it belongs to
+    datasets, models = language.described(profile)
+    datasets += [describe_dataset(data / f"{name}.parquet", PRICES, profile) for name in FILES]
+    write_descriptions(SYSTEM, profile, datasets, models)
+    write_run(SYSTEM, profile, language.run_facts(profile))  # last: it records which results it belongs to
 
 
 if __name__ == "__main__":

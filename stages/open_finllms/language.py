@@ -80,8 +80,7 @@ def perplexity(values: np.ndarray, axis: int = -2) -> np.ndarray:
 
 
 def change(values: np.ndarray, axis: int = -2) -> np.ndarray:
-    """``(…, documents, 3)`` of tokens and log-likelihoods of a model and of another -> perplexity of the first over that of the second, less
-    1."""
+    """``(…, documents, 3)`` of tokens and log-likelihoods of two models -> perplexity of the first over that of the second, less 1."""
     totals = values.sum(axis=axis)
     return np.expm1((totals[..., 2] - totals[..., 1]) / totals[..., 0])
 

@@ -20,12 +20,14 @@ from catalog.base.params import ROOT, profile_params
 from catalog.inside.anatomy import layers
 from catalog.models.devices import peak_memory_mb
 from catalog.models.lm import load_lm, require_full
+from catalog.models.weights import resolve
 from catalog.training.adapters import save_model, upper_layers
 from catalog.training.checkpoints import checkpoint_folder, finish, is_main
 from catalog.training.settings import Settings
 from catalog.training.tail import lower_once
 from catalog.training.train import Run, train
 from stages.open_finllms.arms import Block, check, chosen, cut, table
+from stages.open_finllms.packer import load_tokenizer
 from stages.open_finllms.settings import Params, Pretrain
 
 SYSTEM, STAGE, MODEL, CORPUS = "open_finllms", "open_finllms_pretrain", "finllama", "finance_corpus"
@@ -89,9 +91,6 @@ def corpus_blocks(p: Pretrain, profile: str, root: Path = ROOT) -> list[Block]:
 
 def tokenizer_of(name: str, root: Path = ROOT) -> tuple[Any, int]:
     """(texts -> token ids without special tokens, id of the end-of-text token) of a catalog model."""
-    from catalog.models.weights import resolve
-    from stages.open_finllms.packer import load_tokenizer
-
     source = resolve(name, root)
     if isinstance(source, Path):
         return load_tokenizer(source)
