@@ -68,7 +68,8 @@ def main(profile: str) -> None:
         start = time.perf_counter()
         model, tokenizer = models.load(name, profile)
         ids = partial(models.prompt_ids, tokenizer)
-        for one, output in ask(model, tokenizer, questions, ids, p.longest, p.batch_tokens, desc=f"answers, {name}"):
+        mine = [one for one in questions if name != models.INSTRUCT or not one[0].num_fewshot]  # the paper gives it no examples
+        for one, output in ask(model, tokenizer, mine, ids, p.longest, p.batch_tokens, desc=f"answers, {name}"):
             facts = {"model": name, "task": one.task, "id": one.id, "cut": one.cut, "prompt": one.digest, "output": output}
             rows.append(facts | {"tokens": one.tokens, "truncated": one.truncated})
         seconds[name] = round(time.perf_counter() - start, 1)

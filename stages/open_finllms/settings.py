@@ -120,7 +120,7 @@ class Answers:
 
     longest: int  # tokens of a prompt; a longer one is cut
     batch_tokens: int  # prompt and new tokens of a batch
-    few_shot: dict[str, int]  # task file -> test items; the zero-shot tasks have all
+    few_shot: dict[str, int]  # task file -> test items; not asked of FinLLaMA-Instruct
 
 
 @dataclass(frozen=True)
