@@ -2,18 +2,19 @@
 
 An item's score is 1 or 0 where the answer is a label or a number, F1 of its entities or relations, and ROUGE-L of a summary. Over several
 tasks the effect is the mean over tasks of the mean difference in each. Its interval is a bootstrap in which the units of every task (an
-item, or the items that share a table or a headline) are drawn within that task: 10,000 draws, the same units for every model.
+item, or the items that share a table or a headline) are drawn within that task: 2,000 draws, the same units for every model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from zlib import crc32
 
 import numpy as np
 import polars as pl
 
-DRAWS = 10_000
+DRAWS = 2_000
 READABLE = ("ok", "defaulted")
 MEAN = "mean over tasks"
 SCHEMA = {
@@ -23,6 +24,14 @@ SCHEMA = {
     "overall": pl.Boolean,
 }
 Side = tuple[str, str]  # model, mode
+Said = dict[tuple[str, str, str], dict[str, tuple[str, float | None, float]]]
+
+
+@lru_cache
+def weights(units: int, name: str) -> np.ndarray:
+    """How often each draw has each unit: (DRAWS, units). The same for all that is compared on a task."""
+    rng = np.random.default_rng(crc32(name.encode()))
+    return rng.multinomial(units, np.full(units, 1 / units), size=DRAWS).astype(float)
 
 
 def draws(differences: Mapping[str, Sequence[float]], name: str) -> np.ndarray:
@@ -32,10 +41,8 @@ def draws(differences: Mapping[str, Sequence[float]], name: str) -> np.ndarray:
         differences: unit -> the differences of its items.
         name: of the task; tells its draws from those of others.
     """
-    units = sorted(differences)
-    sums = np.array([[sum(differences[unit]), len(differences[unit])] for unit in units], dtype=float)
-    rng = np.random.default_rng(crc32(name.encode()))
-    drawn = rng.multinomial(len(units), np.full(len(units), 1 / len(units)), size=DRAWS) @ sums
+    sums = np.array([[sum(differences[unit]), len(differences[unit])] for unit in sorted(differences)], dtype=float)
+    drawn = weights(len(sums), name) @ sums
     return drawn[:, 0] / drawn[:, 1]
 
 
@@ -45,7 +52,34 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def compared(predictions: pl.DataFrame, tasks: Sequence[str], sides: Sequence[tuple[Side, Side | None]], measure: str) -> dict[str, dict]:
+def by_side(predictions: pl.DataFrame) -> Said:
+    """(task, model, mode) -> id -> (unit, score or None, whether the answer could be read)."""
+    found: Said = {}
+    for task, model, mode, name, unit, score, status in predictions.select(
+        "task", "model", "mode", "id", "unit", "score", "status"
+    ).iter_rows():
+        found.setdefault((task, model, mode), {})[name] = (unit, score, float(status in READABLE))
+    return found
+
+
+def differences(said: Said, task: str, sides: Sequence[tuple[Side, Side | None]], measure: str) -> dict[str, list[float]]:
+    """Unit -> a number for each item that all sides have: the mean over the pairs of one side's score, less the other's."""
+    at = 1 if measure == "score" else 2
+    numbers: dict[str, tuple[str, list[float]]] = {}
+    for one, other in sides:
+        mine, theirs = said.get((task, *one), {}), None if other is None else said.get((task, *other), {})
+        for name, row in mine.items():
+            less = 0.0 if theirs is None else theirs[name][at] if name in theirs else None
+            if row[at] is not None and less is not None:
+                numbers.setdefault(name, (row[0], []))[1].append(row[at] - less)
+    found: dict[str, list[float]] = {}
+    for unit, values in numbers.values():
+        if len(values) == len(sides):
+            found.setdefault(unit, []).append(float(np.mean(values)))
+    return found
+
+
+def compared(said: Said, tasks: Sequence[str], sides: Sequence[tuple[Side, Side | None]], measure: str) -> dict[str, dict]:
     """By task, and over tasks: the mean of one side, or of one less the other, on the items that both have.
 
     Several pairs are averaged item by item.
@@ -53,31 +87,19 @@ def compared(predictions: pl.DataFrame, tasks: Sequence[str], sides: Sequence[tu
     Args:
         measure: score, or readable: whether the answer could be read.
     """
-    value = pl.col("score") if measure == "score" else pl.col("status").is_in(READABLE).cast(pl.Float64)
-    frame = predictions.select("task", "id", "unit", "model", "mode", value=value)
     found, all_draws = {}, []
     for task in tasks:
-        per_item = []
-        for one, other in sides:
-            mine = frame.filter(task=task, model=one[0], mode=one[1])
-            if other is not None:
-                theirs = frame.filter(task=task, model=other[0], mode=other[1]).select("id", other="value")
-                mine = mine.join(theirs, on="id", how="inner").with_columns(value=pl.col("value") - pl.col("other"))
-            per_item.append(mine.drop_nulls("value").select("id", "unit", "value"))
-        means = pl.concat(per_item).group_by("id", "unit").agg(pl.col("value").mean()).sort("id")
-        if means.is_empty():
+        units = differences(said, task, sides, measure)
+        if not units:
             continue
-        units: dict[str, list[float]] = {}
-        for unit, number in means.select("unit", "value").iter_rows():
-            units.setdefault(unit, []).append(number)
-        drawn = draws(units, task)
-        low, high = interval(drawn)
-        found[task] = {"value": float(means["value"].mean()), "low": low, "high": high, "n": len(means), "tasks": 1}
-        all_draws.append(drawn)
+        values = sorted(value for some in units.values() for value in some)
+        all_draws.append(draws(units, task))
+        low, high = interval(all_draws[-1])
+        found[task] = {"value": float(np.mean(values)), "low": low, "high": high, "n": len(values), "tasks": 1}
     if len(found) > 1:
         low, high = interval(np.mean(all_draws, axis=0))
-        value_of_all = float(np.mean([one["value"] for one in found.values()]))
-        found[MEAN] = {"value": value_of_all, "low": low, "high": high, "n": sum(one["n"] for one in found.values()), "tasks": len(found)}
+        mean = float(np.mean([one["value"] for one in found.values()]))
+        found[MEAN] = {"value": mean, "low": low, "high": high, "n": sum(one["n"] for one in found.values()), "tasks": len(found)}
     return found
 
 
@@ -90,6 +112,7 @@ def gains(predictions: pl.DataFrame, base: str, tuned: Sequence[str], words: str
     """
     few = sorted({task for task in predictions["task"].unique() if task.endswith("shot")})
     zero = sorted(set(predictions["task"].unique()) - set(few))
+    said = by_side(predictions)
     models, strict, (first, last) = (base, *tuned), "strict", tuned
     rows = []
 
@@ -97,7 +120,7 @@ def gains(predictions: pl.DataFrame, base: str, tuned: Sequence[str], words: str
         one, other = sides[0]
         names = {"model": one[0] if len(sides) == 1 else "all", "other": None if other is None else other[0] if len(sides) == 1 else "all"}
         modes = {"mode": one[1], "other_mode": None if other is None else other[1]}
-        by_task = compared(predictions, tasks, sides, measure)
+        by_task = compared(said, tasks, sides, measure)
         for task, numbers in by_task.items():
             overall = {"overall": task == MEAN or len(by_task) == 1}
             rows.append({"comparison": comparison, "measure": measure, "task": task} | names | modes | numbers | overall)

@@ -23,18 +23,21 @@ WORDS = "TF-IDF"  # the method above, a name beside those of the models
 Row = dict[str, Any]
 
 
-def rows_of(items: pl.DataFrame, task: Task, split: str) -> list[Row]:
-    """Prepared rows of a task file."""
+def items_of(items: pl.DataFrame, task: Task, split: str) -> list[Row]:
+    """Items of a task file."""
     name = task.task.removesuffix(f"_{task.num_fewshot}shot")
     found = items.filter((pl.col("task") == name) & (pl.col("split") == split)).to_dicts()
     if not found:
         raise CatalogError(f"data/finance_tasks has no {split} item of {name}; run `dvc repro open_finllms_tasks`.")
-    return prepared(task, found, "data/finance_tasks")
+    return found
 
 
 def words(train: list[Row], test: list[Row]) -> dict[str, str]:
     """Answers by words: id -> label."""
-    text = lambda row: f"{row['context']}\n{row['question'] or ''}"  # noqa: E731
+
+    def text(row: Row) -> str:
+        return f"{row['context']}\n{row['question'] or ''}"
+
     model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"[^\s,;]+"), LogisticRegression(C=10, max_iter=2000))
     model.fit([text(row) for row in train], [row["gold"] for row in train])
     return {row["id"]: str(label) for row, label in zip(test, model.predict([text(row) for row in test]))}
@@ -53,11 +56,12 @@ def scored(
     found = {}
     for name in answers["task"].unique(maintain_order=True):
         task, of_task = tasks[name], answers.filter(pl.col("task") == name)
-        test = {row["id"]: row for row in rows_of(items, task, "test")}
+        test = {row["id"]: row for row in prepared(task, items_of(items, task, "test"), "data/finance_tasks")}
         by_model = {model: of_task.filter(pl.col("model") == model) for model in of_task["model"].unique(maintain_order=True)}
-        asked = [row for key, row in test.items() if key in set(of_task["id"])]
+        answered = set(of_task["id"])
+        asked = [row for key, row in test.items() if key in answered]
         if SCORERS[task.scorer].choices and not task.num_fewshot:
-            said = words(rows_of(items, task, "train"), asked)
+            said = words(items_of(items, task, "train"), asked)
             by_model[WORDS] = pl.DataFrame(
                 {"id": list(said), "cut": "context", "output": list(said.values()), "prompt": None, "tokens": None, "truncated": False},
                 schema_overrides={"prompt": pl.String, "tokens": pl.Int32},
