@@ -19,7 +19,7 @@ from stages.open_finllms.settings import Params
 from stages.open_finllms.task_scores import words
 
 P = profile_params(Params, "open_finllms", "small")
-SIZES = {name: (24, 6, 12) for name in P.tasks.sizes}
+SIZES = dict.fromkeys(P.tasks.sizes, (24, 6, 12))
 
 
 def prices(p=P.tasks):
