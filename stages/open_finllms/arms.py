@@ -19,6 +19,7 @@ import polars as pl
 from catalog.base.errors import CatalogError
 from stages.open_finllms.documents import Document
 from stages.open_finllms.packer import Encode, Packed, chunks
+from stages.open_finllms.settings import Arm
 
 GENERAL = "general"
 
@@ -30,13 +31,13 @@ class Block(NamedTuple):
     ids: list[int]
 
 
-def check(arms: dict[str, float]) -> None:
+def check(arms: dict[str, Arm]) -> None:
     """Raise a CatalogError for a share of general text that leaves no finance, or no arm at all."""
     if not arms:
         raise CatalogError("pretrain.arms is empty; name at least one arm with its share of general text.")
-    for name, share in arms.items():
-        if not 0 <= share < 1:
-            raise CatalogError(f"Arm {name} has the share {share:g} of general text; give one from 0 to below 1.")
+    for name, arm in arms.items():
+        if not 0 <= arm.general < 1:
+            raise CatalogError(f"Arm {name} has the share {arm.general:g} of general text; give one from 0 to below 1.")
 
 
 def cut(documents: pl.DataFrame, encode: Encode, end: int, length: int) -> list[Block]:

@@ -1,4 +1,4 @@
-"""Continual pre-training: FinLLaMA in several arms, which differ in the general text that is read with the finance.
+"""Continual pre-training: FinLLaMA in several arms, which differ in the general text that is read with the finance, and in the rate.
 
 Writes ``models/finllama/<profile>/``: a folder for each arm with the whole model, `curves.parquet` (loss by step) and `blocks.parquet`
 (what each arm read, by part).
@@ -33,14 +33,14 @@ from stages.open_finllms.settings import Params, Pretrain
 SYSTEM, STAGE, MODEL, CORPUS = "open_finllms", "open_finllms_pretrain", "finllama", "finance_corpus"
 
 
-def settings(p: Pretrain, n_layers: int, seed: int) -> Settings:
-    """Of every arm."""
+def settings(p: Pretrain, learning_rate: float, n_layers: int, seed: int) -> Settings:
+    """Of an arm."""
     return Settings(
         epochs=p.epochs,
         batch_size=p.batch_size,
         micro_batch=p.micro_batch,
         row_tokens=0,  # a block is a row
-        learning_rate=p.learning_rate,
+        learning_rate=learning_rate,
         schedule=p.schedule,
         warmup=p.warmup,
         weight_decay=p.weight_decay,
@@ -64,7 +64,7 @@ def fit(arm: str, blocks: list[Block], params: Params, profile: str, folder: Pat
     """Train one arm and write it to ``folder`` (of the main process)."""
     p = params.pretrain
     model, tokenizer = load_lm(p.model, dtype="float32")  # AdamW loses small updates of bfloat16 weights
-    s = settings(p, model.config.num_hidden_layers, params.seed)
+    s = settings(p, p.arms[arm].learning_rate, model.config.num_hidden_layers, params.seed)
     train_only(model, s.lora_layers)
     examples = [{"input_ids": block.ids, "labels": block.ids} for block in blocks]
     kept = checkpoint_folder(STAGE, profile, model, examples, s, extra=arm)
@@ -111,8 +111,8 @@ def main(profile: str) -> None:
     blocks = corpus_blocks(p, profile)
     rows, curves, infos = [], [], []
     with atomic_dir(ROOT / "models" / MODEL / profile) if is_main() else nullcontext() as folder:
-        for arm, share in p.arms.items():
-            read = chosen(blocks, share, p.finance_blocks, params.seed)
+        for arm, how in p.arms.items():
+            read = chosen(blocks, how.general, p.finance_blocks, params.seed)
             found = fit(arm, read, params, profile, folder)
             rows += table(arm, read)
             curves += [{"arm": arm, **point} for point in found.history]

@@ -124,18 +124,25 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class Arm:
+    """One run of the pre-training."""
+
+    general: float  # share of general text among its tokens
+    learning_rate: float
+
+
+@dataclass(frozen=True)
 class Pretrain:
     """Continual pre-training: FinLLaMA."""
 
     model: str  # catalog name of the model that is trained on
-    arms: dict[str, float]  # name of an arm -> share of general text among its tokens
+    arms: dict[str, Arm]  # by name
     finance_blocks: int  # blocks of finance in every arm; 0 takes all
     block_tokens: int  # tokens that documents laid end to end are cut into
     layers_from: float  # share of the depth below which nothing is trained; 0 trains all weights
     epochs: float
     batch_size: int  # blocks of an optimiser step
     micro_batch: int  # of a forward pass
-    learning_rate: float
     schedule: str
     warmup: float  # share of the steps
     weight_decay: float

@@ -6,6 +6,7 @@ import pytest
 from catalog.base.errors import CatalogError
 from stages.open_finllms import arms
 from stages.open_finllms.arms import Block
+from stages.open_finllms.settings import Arm
 
 
 def letters(texts):
@@ -62,7 +63,9 @@ def test_too_small_a_corpus_is_said(share, finance, said):
         arms.chosen(pool(), share, finance, 0)
 
 
-@pytest.mark.parametrize(("made", "said"), [({}, "is empty"), ({"all": 1.0}, "Arm all has the share 1"), ({"x": -0.1}, "the share -0.1")])
+@pytest.mark.parametrize(
+    ("made", "said"), [({}, "is empty"), ({"all": Arm(1.0, 0.1)}, "Arm all has the share 1"), ({"x": Arm(-0.1, 0.1)}, "the share -0.1")]
+)
 def test_shares_that_leave_no_finance(made, said):
     with pytest.raises(CatalogError, match=said):
         arms.check(made)
