@@ -14,7 +14,7 @@ from catalog.base.errors import run
 from catalog.base.io import write_json
 from catalog.base.params import ROOT, profile_params
 from catalog.report.results import describe_dataset, folder, row, write_descriptions, write_results, write_run, write_tables
-from stages.open_finllms import figures, language, language_figures, simulate, tables, windows
+from stages.open_finllms import figures, language, language_figures, simulate, tables, tasks_report, windows
 from stages.open_finllms.contrasts import Drawn
 from stages.open_finllms.settings import Params
 
@@ -59,15 +59,20 @@ def main(profile: str) -> None:
     drawn = Drawn(played, params.trading, params.seed)
     made = tables.build(daily, found, played, drawn, params.trading)
     spoken = language.tables(language.raw(profile))
+    asked = tasks_report.build(profile, params.pretrain.model)
     rows = [*results(profile, made), *language.results(profile, params.pretrain.model, spoken)]
+    rows += tasks_report.results(profile, asked, params.pretrain.model)
     write_results(rows, SYSTEM, profile)
-    write_tables(made | spoken, SYSTEM, profile)
-    for name, spec in (figures.draw(made) | language_figures.draw(spoken)).items():
+    write_tables(made | spoken | asked, SYSTEM, profile)
+    drawn_up = figures.draw(made) | language_figures.draw(spoken) | tasks_report.draw(asked, params.pretrain.model)
+    for name, spec in drawn_up.items():
         write_json(spec, folder(SYSTEM, profile) / "plots" / f"{name}.json")
     datasets, models = language.described(profile)
+    more_datasets, more_models = tasks_report.described(profile)
+    datasets, models = datasets + more_datasets, models + more_models
     datasets += [describe_dataset(data / f"{name}.parquet", PRICES, profile) for name in FILES]
     write_descriptions(SYSTEM, profile, datasets, models)
-    write_run(SYSTEM, profile, language.run_facts(profile))  # last: it records which results it belongs to
+    write_run(SYSTEM, profile, tasks_report.run_facts(profile, language.run_facts(profile)))  # last: it records which results it belongs to
 
 
 if __name__ == "__main__":

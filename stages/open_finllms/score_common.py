@@ -93,7 +93,9 @@ def interval(
         return None, None
 
     def of_resamples(drawn: np.ndarray, axis: int) -> np.ndarray:
-        times = np.stack([np.bincount(row.astype(np.int64), minlength=len(sums)) for row in drawn])
+        rows, count = len(drawn), len(sums)
+        places = drawn.astype(np.int64) + np.arange(rows)[:, None] * count
+        times = np.bincount(places.ravel(), minlength=rows * count).reshape(rows, count)
         return statistic(times @ sums)
 
     return bootstrap(np.arange(len(sums)), of_resamples, level=level, seed=seed)

@@ -90,6 +90,40 @@ class Trading:
 
 
 @dataclass(frozen=True)
+class Tasks:
+    """The offline tasks."""
+
+    sizes: dict[str, tuple[int, int, int]]  # task -> items of train, valid, test; of a real set fewer if there are no more
+    shares: dict[str, dict[str, tuple[str, ...]]]  # split -> source -> shares
+    spans: dict[str, tuple[str, str]]  # split -> first and last day
+    rows: int  # days in a table that is asked about
+    window: int  # days that the figures of a stock movement are computed from
+    shown: int  # of these, in the prompt
+    rise: float  # change of the next close from which it is a rise
+    fall: float  # to which it is a fall
+    answer_words: int  # of a finance question's answer, whole sentences
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """What FinLLaMA-Instruct is tuned on."""
+
+    collection: float  # items of the source collection, over those of the tasks that it has
+    sums: int  # items of the source sums
+    checks: int  # of the source checks
+    words: int  # of a context, the first ones
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The models' answers to the test items."""
+
+    longest: int  # tokens of a prompt; a longer one is cut
+    batch_tokens: int  # prompt and new tokens of a batch
+    few_shot: dict[str, int]  # task file -> test items; not asked of FinLLaMA-Instruct
+
+
+@dataclass(frozen=True)
 class Arm:
     """One run of the pre-training."""
 
@@ -158,4 +192,7 @@ class Params:
     perplexity: Perplexity
     instruct: Instruct
     trading: Trading
+    tasks: Tasks
+    instructions: Instructions
+    answers: Answers
     seed: int  # the project's, from the project's params.yaml

@@ -19,11 +19,12 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import StrictUndefined, TemplateError, meta
+from jinja2 import StrictUndefined, Template, TemplateError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
 
 from catalog.base.errors import CatalogError
@@ -183,18 +184,24 @@ _ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoesca
 _ENVIRONMENT.globals.clear()  # lm-evaluation-harness has some; a template here sees its row only
 
 
-def _variables(template: str, where: str = "A template") -> set[str]:
+@lru_cache
+def _variables(template: str, where: str = "A template") -> frozenset[str]:
     """Columns that a template names."""
     try:
-        return set(meta.find_undeclared_variables(_ENVIRONMENT.parse(template)))
+        return frozenset(meta.find_undeclared_variables(_ENVIRONMENT.parse(template)))
     except TemplateError as error:
         raise CatalogError(f"{where}, is no Jinja template: {error}.") from error
+
+
+@lru_cache
+def _compiled(template: str) -> Template:
+    return _ENVIRONMENT.from_string(template)
 
 
 def render(template: str, row: Mapping[str, Any], where: str) -> str:
     """A template filled with a row."""
     try:
-        return _ENVIRONMENT.from_string(template).render(**row)
+        return _compiled(template).render(**row)
     except SecurityError as error:
         raise CatalogError(f"{where}: the template does what is not allowed: {error}.") from error
     except (TemplateError, TypeError, KeyError, ValueError, IndexError) as error:
@@ -228,9 +235,9 @@ def local_file(task: Task, split: str) -> str:
 
 def prepared(task: Task, found: Sequence[Mapping[str, Any]], where: str) -> list[dict[str, Any]]:
     """Published rows checked against the task's columns, with what the scorer needs."""
-    prepared_rows = []
+    prepared_rows, columns = [], task.columns
     for at, row in enumerate(found, start=1):
-        lacking = [name for name in task.columns if name not in row]
+        lacking = [name for name in columns if name not in row]
         if lacking:
             raise CatalogError(
                 f"Row {at} of {where} lacks {', '.join(lacking)}, which task {task.task} reads; its columns are {', '.join(sorted(row))}."
