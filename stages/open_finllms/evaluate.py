@@ -68,8 +68,7 @@ def main(profile: str) -> None:
     for name, spec in drawn_up.items():
         write_json(spec, folder(SYSTEM, profile) / "plots" / f"{name}.json")
     datasets, models = language.described(profile)
-    more_datasets, more_models = tasks_report.described(profile)
-    datasets, models = datasets + more_datasets, models + more_models
+    datasets += tasks_report.described(profile)
     datasets += [describe_dataset(data / f"{name}.parquet", PRICES, profile) for name in FILES]
     write_descriptions(SYSTEM, profile, datasets, models)
     write_run(SYSTEM, profile, tasks_report.run_facts(profile, language.run_facts(profile)))  # last: it records which results it belongs to

@@ -140,6 +140,8 @@ def gains(predictions: pl.DataFrame, base: str, tuned: Sequence[str], words: str
         ("labels gain", choice, last, words),
     ):
         add(comparison, tasks, [((one, strict), (other, strict))])
+    for mode in ("paper", strict):  # where what cannot be read has the published default, and where it is wrong
+        add("labels gain", choice, [((last, mode), (base, mode))])
     add("readable gain", zero, [((last, strict), (base, strict))], "readable")
     add("paper less strict", choice, [((model, "paper"), (model, strict)) for model in models])
     for mode in ("paper", strict):

@@ -9,7 +9,7 @@ import polars as pl
 
 from catalog.base.io import read_json
 from catalog.base.params import ROOT
-from catalog.report.results import describe_dataset, describe_model, row
+from catalog.report.results import describe_dataset, row
 from catalog.report.vega import OTHER, field, plain, spec
 from stages.open_finllms import printed_mcc
 from stages.open_finllms.scoring import SCORERS
@@ -98,15 +98,14 @@ def draw(t: dict[str, pl.DataFrame], base: str) -> dict[str, dict]:
     return {"tasks": spec(title, "Models by task", vconcat=views)}
 
 
-def described(profile: str) -> tuple[list[dict], list[dict]]:
-    """Built files of the two data sets and of the answers, for the catalog."""
+def described(profile: str) -> list[dict]:
+    """Built files of the two data sets, for the catalog; the answers are no weights."""
     files = {TASKS: ("items",), INSTRUCTIONS: ("items", "sources", "duplicates")}
-    datasets = [
+    return [
         describe_dataset(ROOT / "data" / name / profile / f"{table}.parquet", name, profile)
         for name, tables in files.items()
         for table in tables
     ]
-    return datasets, [describe_model(ROOT / "models" / ANSWERS / profile, ANSWERS, profile)]
 
 
 def run_facts(profile: str, others: dict[str, Any]) -> dict[str, Any]:

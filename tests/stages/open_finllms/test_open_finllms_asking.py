@@ -71,7 +71,7 @@ def tiny():
 def test_every_task_file_is_asked_and_scored(tiny, folder, tmp_path):
     model, tokenizer, ids = tiny
     found = tasks.load(folder)
-    assert len(found) == (40 if folder == tasks.FOLDER else 10)
+    assert len(found) == (40 if folder == tasks.FOLDER else 11)
     for name, task in found.items():
         place = tmp_path / name
         place.mkdir()
@@ -81,11 +81,12 @@ def test_every_task_file_is_asked_and_scored(tiny, folder, tmp_path):
             examples = [row | {"prompt": f"{row['prompt']} {at}", "id": f"e{at}"} for at, row in enumerate(rows * 3)]
         short = {"generation_kwargs": dict(task.generation_kwargs) | {"max_gen_toks": 3}}  # the same path, in seconds
         answered = asking.ask(model, tokenizer, [(dataclasses.replace(task, **short), rows, examples)], ids, longest=4000)
-        assert [question.id for question, _ in answered].sort() == [row["id"] for row in rows].sort()
+        assert sorted(question.id for question, _ in answered) == sorted(row["id"] for row in rows)
         assert not any(question.truncated for question, _ in answered), name
         for mode in ("paper", "strict"):
             scored = score(task.scorer, rows, {question.id: output for question, output in answered}, mode, task.scorer_options)
-            assert scored.items.height == len(rows) and scored[task.metric_list[0]["metric"]].n == len(rows), name
+            unread = mode == "paper" and task.scorer == "sentiment"  # drops answers without a number, and words are all that this model has
+            assert scored.items.height == len(rows) and scored[task.metric_list[0]["metric"]].n == (0 if unread else len(rows)), name
 
 
 def test_a_long_prompt_is_cut_in_two_ways(tiny):

@@ -31,7 +31,7 @@ def prices(p=P.tasks):
             for asset in assets:
                 rng, close = random.Random(asset), 40.0 + at
                 for day in range(400):
-                    close = round(close * (1 + rng.choice([-0.02, -0.008, 0.0, 0.001, 0.009, 0.021])), 4)
+                    close = round(close * (1 + rng.gauss(0, 0.013)), 4)
                     daily.append((asset, source, first + timedelta(day), max(close, 5.0)))
                 listings.append((asset, source, f"{asset} Inc"))
     columns = {"asset": pl.String, "source": pl.String}
