@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from catalog.base.errors import CatalogError
+from catalog.base.text import read_text
 from stages.fmdllama.answers import parse
 from stages.fmdllama.dataset import SCHEMA
-from stages.fmdllama.files import json_objects, read_text
+from stages.fmdllama.files import json_objects
 
 LAYOUTS = ("instructions", "finfact", "finguard")
 FACTS = {"true": "True", "false": "False", "neutral": "NEI", "nei": "NEI", "not enough information": "NEI"}

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +19,11 @@ import numpy as np
 from rouge_score.rouge_scorer import RougeScorer
 
 from catalog.base.errors import CatalogError, run
+from catalog.base.text import print_out, read_text
 from stages.fmdllama import clusters, scores
 from stages.fmdllama.answers import MODES, SPELLINGS, STATUSES, parse
 from stages.fmdllama.baselines import majority
-from stages.fmdllama.files import json_lines, read_text
+from stages.fmdllama.files import json_lines
 from stages.fmdllama.prompts import LABELS
 
 NAMES = {"accuracy": "accuracy", "micro_f1": "micro-F1, gold labels", "micro_f1_union": "micro-F1, all classes"} | {
@@ -241,10 +240,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     text = "\n\n".join([*(table(task, found) for task, found in tasks.items()), "\n".join(notes)])
     if options.json:
         text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # a reader such as `head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print_out(text)
 
 
 def _parser() -> argparse.ArgumentParser:

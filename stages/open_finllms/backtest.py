@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ import polars as pl
 
 from catalog.base.errors import CatalogError, run
 from catalog.base.io import write_parquet, write_text
+from catalog.base.text import print_out
 from stages.open_finllms import actions, block_bootstrap, rules, trading
 from stages.open_finllms.csv_cells import dates
 from stages.open_finllms.csv_table import LINE, read_cells, role_of
@@ -181,10 +181,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "definitions": DEFINITIONS,
     }
     text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) if options.json else table(result)
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # a reader such as `head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print_out(text)
 
 
 def table(result: dict) -> str:

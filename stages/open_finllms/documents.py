@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow.parquet as pq
 
 from catalog.base.errors import CatalogError
+from catalog.base.text import read_text
 
 KINDS = (".jsonl", ".jsonl.gz", ".parquet", ".txt")
 
@@ -99,11 +100,7 @@ def read(part: Slice, text: str = "text", source: str | None = None, name: str =
     path = part.path
     stem = path.name.removesuffix(kind(path))
     if kind(path) == ".txt":
-        try:
-            whole = path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise CatalogError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.") from None
-        rows: Iterator[tuple[str, dict]] = iter([(path.name, {text: whole, source: stem})])
+        rows: Iterator[tuple[str, dict]] = iter([(path.name, {text: read_text(path, empty=True), source: stem})])
     else:
         rows = _records(part, [text, *([source] if source else [])], batch) if kind(path) == ".parquet" else _lines(part)
     for where, record in rows:

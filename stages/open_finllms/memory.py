@@ -32,6 +32,7 @@ from typing import NamedTuple
 import numpy as np
 
 from catalog.base.errors import CatalogError
+from catalog.base.vectors import unit_rows
 
 MODES = ("paper", "strict")
 FAINT = 0.05  # recency
@@ -135,7 +136,7 @@ class Memory:
         self.dates += [day] * n
         self.born += [layer] * n
         if n:
-            self.vectors = _unit(vectors) if self.vectors is None else np.concatenate([self.vectors, _unit(vectors)])
+            self.vectors = unit_rows(vectors) if self.vectors is None else np.concatenate([self.vectors, unit_rows(vectors)])
         self.ids = np.concatenate([self.ids, new])
         self.layer = np.concatenate([self.layer, np.full(n, NAMES.index(layer))])
         self.importance = np.concatenate([self.importance, importance])
@@ -158,7 +159,7 @@ class Memory:
         """
         if not len(self):
             return {name: [] for name in NAMES}
-        cosines = (self.vectors @ _unit(np.asarray(vector, dtype=np.float32).reshape(1, -1))[0]).astype(float)
+        cosines = (self.vectors @ unit_rows(np.asarray(vector, dtype=np.float32).reshape(1, -1))[0]).astype(float)
         wanted = ~np.isin(self.ids, list(without))
         found = {}
         for number, name in enumerate(NAMES):
@@ -243,9 +244,3 @@ class Memory:
         rows = self.in_order(np.flatnonzero(self.layer == number))
         self._key[rows] = self.partial[rows]
         self._place[rows] = np.arange(len(rows))
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length 1; a row of zeros stays one, and is like nothing."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)

@@ -11,9 +11,7 @@ process with others stops before it adds to its chunks. What each slice held is 
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -22,6 +20,7 @@ from pathlib import Path
 
 from catalog.base.errors import CatalogError, run
 from catalog.base.io import read_json, sha256, write_json
+from catalog.base.text import print_out
 from stages.open_finllms.documents import Slice, read, slices
 from stages.open_finllms.packer import Packed, load_tokenizer, pack
 
@@ -115,10 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         found = pack(documents, out / f"{number:05}.parquet", encode, end, options.length, options.last == "keep")
         write_json(asdict(found), out / f"{number:05}.json")
         packed.append(found)
-    try:
-        print("\n".join(summary(packed, max(time.perf_counter() - start, 1e-9))), flush=True)
-    except BrokenPipeError:  # a reader such as `head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print_out("\n".join(summary(packed, max(time.perf_counter() - start, 1e-9))))
 
 
 def _check_names(files: Sequence[str]) -> None:

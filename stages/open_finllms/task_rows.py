@@ -15,6 +15,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from catalog.base.errors import CatalogError
+from catalog.base.text import read_text
 
 Row = dict[str, Any]
 
@@ -37,13 +38,6 @@ def read_rows(path: Path, layout: str | None = None) -> list[Row]:
     return rows
 
 
-def _text(path: Path, encoding: str = "utf-8-sig") -> str:
-    try:
-        return path.read_text(encoding=encoding)
-    except UnicodeDecodeError as error:
-        raise CatalogError(f"{path} is not UTF-8 (byte {error.start}); convert it.") from error
-
-
 def _parsed(text: str, where: str) -> Any:
     try:
         return json.loads(text)
@@ -53,12 +47,12 @@ def _parsed(text: str, where: str) -> Any:
 
 def _jsonl(path: Path) -> list[Row]:
     # Split at line feeds alone: a text may hold U+2028, which str.splitlines takes for the end of a line.
-    lines = enumerate(_text(path).split("\n"), start=1)
+    lines = enumerate(read_text(path, empty=True).split("\n"), start=1)
     return _objects([(f"Line {at} of {path}", _parsed(line, f"Line {at} of {path}")) for at, line in lines if line.strip()])
 
 
 def _json(path: Path) -> list[Row]:
-    found = _parsed(_text(path), str(path))
+    found = _parsed(read_text(path, empty=True), str(path))
     if not isinstance(found, list):
         raise CatalogError(f"{path} must hold a list of objects, one a row, or be JSON lines with the ending .jsonl.")
     return _objects([(f"Entry {at} of {path}", row) for at, row in enumerate(found, start=1)])
@@ -95,7 +89,7 @@ def _csv(path: Path) -> list[Row]:
 def phrasebank(path: Path) -> list[Row]:
     """Financial PhraseBank: a line `sentence@label` in Latin-1; a sentence may hold an @ itself. The id is the line's number."""
     rows = []
-    for at, line in enumerate(_text(path, "latin-1").replace("\r\n", "\n").split("\n"), start=1):
+    for at, line in enumerate(path.read_text(encoding="latin-1").replace("\r\n", "\n").split("\n"), start=1):
         if not line.strip():
             continue
         text, mark, label = line.rpartition("@")
@@ -115,7 +109,7 @@ def tatqa(path: Path) -> list[Row]:
 
     The answer is the number, without its scale, which has a column of its own; several spans are joined by a semicolon.
     """
-    found = _parsed(_text(path), str(path))
+    found = _parsed(read_text(path, empty=True), str(path))
     if not isinstance(found, list):
         raise CatalogError(f"{path} must hold a list of tables with their questions.")
     rows = []
