@@ -95,6 +95,9 @@ def compared(said: Said, tasks: Sequence[str], sides: Sequence[tuple[Side, Side 
         values = sorted(value for some in units.values() for value in some)
         all_draws.append(draws(units, task))
         low, high = interval(all_draws[-1])
+        if low == high:  # no unit differs from another, so no draw does; a share of units up to this may differ all the same
+            unseen = 1 - 0.025 ** (1 / len(units))
+            low, high = max(low - unseen, -1.0), min(high + unseen, 1.0)
         found[task] = {"value": float(np.mean(values)), "low": low, "high": high, "n": len(values), "tasks": 1}
     if len(found) > 1:
         low, high = interval(np.mean(all_draws, axis=0))
