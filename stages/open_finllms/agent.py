@@ -33,7 +33,7 @@ from catalog.base.errors import CatalogError
 from catalog.base.progress import progress
 from stages.open_finllms import actions
 from stages.open_finllms.memory import MODES
-from stages.open_finllms.prompt import CHARACTER, built
+from stages.open_finllms.prompt import CHARACTER, FORMS, built
 from stages.open_finllms.trader import Answer, Options, Run, Trader, trader
 
 KEY = {"asset": pl.String, "window": pl.String, "seed": pl.Int32}
@@ -68,7 +68,7 @@ def play(
         CatalogError: runs that are given twice, a window without days, an unknown option, or a prompt that no cutting makes short enough.
     """
     options = options or Options()
-    for value, allowed in ((options.mode, MODES), (options.cite, ("shown", "named"))):
+    for value, allowed in ((options.mode, MODES), (options.form, FORMS), (options.cite, ("shown", "named"))):
         if value not in allowed:
             raise CatalogError(f"The agent has no option {value!r}; use {' or '.join(allowed)}.")
     if len({(run.asset, run.window, run.seed) for run in runs}) < len(runs):

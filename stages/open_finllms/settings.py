@@ -90,10 +90,28 @@ class Trading:
 
 
 @dataclass(frozen=True)
+class Agent:
+    """The trading agent with a language model: which runs there are and how it reads."""
+
+    models: tuple[str, ...]  # names of the catalog
+    encoder: str  # sentence vectors of notes, an asset
+    windows: dict[str, dict[str, tuple[str, ...]]]  # window of the group trading -> source -> shares
+    seeds: int  # of the importance of memories, 0, 1, …
+    warm: int  # trading days before a window that fill the memory
+    mode: str  # strict, or paper: the released code with its faults
+    form: str  # of the prompts: full or brief
+    top_k: int  # memories of each layer that are searched for
+    limit: int  # tokens of a prompt; memories are left out until it fits
+    written_every: int  # one prompt in so many is also answered in writing
+    written_tokens: int  # of a written answer
+
+
+@dataclass(frozen=True)
 class Params:
     """A profile of the file."""
 
     prices: Prices
     corpus: Corpus
     trading: Trading
+    agent: Agent
     seed: int  # the project's, from the project's params.yaml

@@ -47,6 +47,7 @@ class Options:
     """How the agent works."""
 
     mode: str = "strict"
+    form: str = "full"  # of the prompts of ``strict``: full or brief, see `prompt.py`
     top_k: int = 3
     limit: int = 384  # tokens of a prompt
     cite: str = "shown"  # whose outcome counts: all memories in the prompt, or only those ``named`` in the answer
