@@ -1,7 +1,7 @@
-"""Trading by rules on real prices: tables, results with intervals, and pictures.
+"""Trading by rules and by an agent on real prices: tables, results with intervals, and pictures.
 
 Every rule is run on every share, window and execution (`simulate`); intervals and comparisons are by blocks of days, all shares of a window
-drawn together (`contrasts`). No model is run here: decisions of a language model are one more method with the same tables.
+drawn together (`contrasts`). No model is run here: what a language model decided in `trade.py` is one more method with the same tables.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from collections.abc import Iterator
 import polars as pl
 
 from catalog.base.errors import run
-from catalog.base.io import write_json
+from catalog.base.io import read_json, write_json
 from catalog.base.params import ROOT, profile_params
 from catalog.report.results import describe_dataset, folder, row, write_descriptions, write_results, write_run, write_tables
-from stages.open_finllms import figures, simulate, tables, windows
+from stages.open_finllms import agent_tables, figures, simulate, tables, windows
 from stages.open_finllms.contrasts import Drawn
 from stages.open_finllms.settings import Params
+from stages.open_finllms.trader import Options
 
 SYSTEM = "open_finllms"
-PRICES = "prices"
+PRICES, TRADES = "prices", "finance_trades"
 FILES = ("daily", "listings", "notes")
 MEASURES = {"cumulative_return": "cr", "annual_volatility": "av", "maximal_drawdown": "mdd"}
 
@@ -32,38 +33,57 @@ def results(profile: str, t: dict[str, pl.DataFrame]) -> Iterator[dict]:
     usual = pl.col("hold") == pl.when(pl.col("execution") == "finmem").then(pl.lit("flat")).otherwise(pl.lit("keep"))
     for one in t["contrasts"].filter(pl.col("other").is_null() & usual).iter_rows(named=True):
         yield row(
-            SYSTEM, profile, one["execution"], PRICES, None, one["agent"], "sharpe_ratio", one["value"], split=one["period"],
+            SYSTEM, profile, one["execution"], PRICES, one["model"], one["agent"], "sharpe_ratio", one["value"], split=one["period"],
             ci=(one["low"], one["high"]), n=one["n"],
         )  # fmt: skip
     holding = pl.col("other") == simulate.HOLDING
     for one in t["contrasts"].filter(holding & usual & (pl.col("execution") == pl.col("other_execution"))).iter_rows(named=True):
         yield row(
-            SYSTEM, profile, f"{one['execution']}, less buy and hold", PRICES, None, one["agent"], "sharpe_change", one["value"],
+            SYSTEM, profile, f"{one['execution']}, less buy and hold", PRICES, one["model"], one["agent"], "sharpe_change", one["value"],
             split=one["period"], ci=(one["low"], one["high"]), n=one["n"],
         )  # fmt: skip
-    groups = t["trading"].group_by("period", "execution", "agent", "returns", maintain_order=True)
-    for (period, execution, agent, returns), part in groups:
+    groups = t["trading"].group_by("period", "execution", "agent", "model", "returns", maintain_order=True)
+    for (period, execution, agent, model, returns), part in groups:
         for metric, name in MEASURES.items():
             known = part[f"{name}_{returns}"].drop_nulls()
             if len(known) == part.height:  # else an account was ruined, and a mean over the others would hide it
-                yield row(SYSTEM, profile, execution, PRICES, None, agent, metric, known.mean(), split=period, n=len(known))
+                yield row(SYSTEM, profile, execution, PRICES, model, agent, metric, known.mean(), split=period, n=len(known))
+
+
+def agent_results(profile: str, agents: pl.DataFrame) -> Iterator[dict]:
+    """How often a model that writes its answer names one action."""
+    for one in agents.filter(pl.col("period") == agent_tables.ALL, pl.col("written") > 0).iter_rows(named=True):
+        share = one["written_named"] / one["written"]
+        yield row(
+            SYSTEM, profile, "written answers", PRICES, one["model"], simulate.AGENT, "named_action", share, split="all",
+            ci=(one["named_low"], one["named_high"]), n=one["written"],
+        )  # fmt: skip
+
+
+def own_tables(daily: pl.DataFrame, raw: dict[str, pl.DataFrame], params: Params) -> dict[str, pl.DataFrame]:
+    """All tables by name."""
+    p, a = params.trading, params.agent
+    found = windows.spans(daily, p)
+    played = list(simulate.play(daily, found, p, agent_tables.decided(raw["decisions"])))
+    made = tables.build(daily, found, played, Drawn(played, p, params.seed), p)
+    options = Options(mode=a.mode, form=a.form, top_k=a.top_k, limit=a.limit, calibrated=a.calibrated)
+    traded = raw["decisions"].select("window", "asset", "source").unique(maintain_order=True)
+    made["leaks"] = pl.concat([made["leaks"], pl.DataFrame(agent_tables.leaks(daily, found, traded, options), schema=made["leaks"].schema)])
+    return made | {"agents": agent_tables.summary(raw), "agent_days": agent_tables.days(raw, daily)}
 
 
 def main(profile: str) -> None:
     """Write `reports/open_finllms/<profile>/`."""
     params = profile_params(Params, SYSTEM, profile)
-    data = ROOT / "data" / PRICES / profile
-    daily = pl.read_parquet(data / "daily.parquet")
-    found = windows.spans(daily, params.trading)
-    played = list(simulate.play(daily, found, params.trading))
-    drawn = Drawn(played, params.trading, params.seed)
-    made = tables.build(daily, found, played, drawn, params.trading)
-    write_results(results(profile, made), SYSTEM, profile)
+    data, models = ROOT / "data" / PRICES / profile, ROOT / "models" / TRADES
+    daily, raw = pl.read_parquet(data / "daily.parquet"), agent_tables.read(models / profile)
+    made = own_tables(daily, raw, params)
+    write_results([*results(profile, made), *agent_results(profile, made["agents"])], SYSTEM, profile)
     write_tables(made, SYSTEM, profile)
     for name, spec in figures.draw(made).items():
         write_json(spec, folder(SYSTEM, profile) / "plots" / f"{name}.json")
     write_descriptions(SYSTEM, profile, [describe_dataset(data / f"{name}.parquet", PRICES, profile) for name in FILES], [])
-    write_run(SYSTEM, profile, {})  # last: it records which results it belongs to
+    write_run(SYSTEM, profile, read_json(models / f"{profile}.run.json"))  # last: it records which results it belongs to
 
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ def trade(
     """
     if unknown := set(readings) - set(READINGS):
         raise CatalogError(f"There is no reading {min(unknown)!r}; use text or likelihood.")
-    system, plain = asked(options)
+    system = instruction(options)
+    plain = None if options.calibrated else QUESTION if system is None else ASKED
     parts: list[Played] = []
     for name in models:
         model, tokenizer = load(name)
@@ -53,6 +54,6 @@ def trade(
     return Played(*(pl.concat(frames) for frames in zip(*parts))) if parts else play([], embed, lambda prompts: [], len, options)
 
 
-def asked(options: Options) -> tuple[str | None, str]:
-    """The instruction in front of all prompts, where there is one, and the question without any note."""
-    return (SYSTEM, ASKED) if options.form == "brief" and options.mode == "strict" else (None, QUESTION)
+def instruction(options: Options) -> str | None:
+    """The instruction in front of all prompts, where it is not part of each."""
+    return SYSTEM if options.form == "brief" and options.mode == "strict" else None

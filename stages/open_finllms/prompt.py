@@ -6,8 +6,8 @@ date, a layer with fewer than two is filled up by repeating (its validator refus
 days is left out (a test for truth), and the position, which its instruction asks to consider, is not given. Its texts are our own.
 
 ``brief`` is a shorter ``strict`` for many decisions on a slow machine: the instruction is `SYSTEM`, which is the same in all prompts and so
-is read once (`deciders.py`), memories have no headings, and there is no date. A date costs ten tokens, and it would tell a language model
-what it may have read of the days that followed.
+is read once (`deciders.py`), memories have no headings, and neither date nor position is given. A date costs ten tokens, and it would tell
+a language model what it may have read of the days that followed; the word hold of a position is what a small model then repeats.
 
 A prompt has a limit in tokens. Where it is too long, whole memories go: the one with the lowest score of the layer that has most of them,
 until it fits, so that each layer keeps its best. Instruction and question never go.
@@ -117,14 +117,17 @@ def _strict(name, day, memory, kept, fresh, facts, options) -> str:
     for layer in NAMES:
         if kept.get(layer):
             parts.append("\n".join([f"{TITLES[layer]}:", *(_line(memory, one.id, day, options) for one in kept[layer])]))
-    return "\n\n".join([*parts, _state(facts), _question(options)])
+    state = [] if facts["momentum"] is None else [_moved(facts["momentum"])]
+    state.append({1: "You hold the share.", 0: "You hold nothing.", -1: "You are short of the share."}[facts["position"]])
+    return "\n\n".join([*parts, " ".join(state), _question(options)])
 
 
 def _brief(name, day, memory, kept, fresh, facts, options) -> str:
     older = [_line(memory, one.id, day, options) for layer in NAMES for one in kept.get(layer, [])]
     parts = ["Today:", *(_line(memory, identity, day, options, dated=False) for identity in fresh)] if fresh else []
     parts += ["Before:", *older] if older else []
-    return "\n".join([*parts, f"{_state(facts)} {ASKED}{f' {NAMED}' if options.cite == 'named' else ''}"])
+    last = [] if facts["momentum"] is None else [_moved(facts["momentum"])]
+    return "\n".join([*parts, " ".join([*last, ASKED, *([NAMED] if options.cite == "named" else [])])])
 
 
 def _paper(name, day, memory, kept, fresh, facts, options) -> str:
@@ -142,11 +145,6 @@ def _line(memory: Memory, identity: int, day: date, options, dated: bool = True)
     age = (day - memory.dates[identity]).days  # a date costs ten tokens, and a small model cannot count with it
     when = "today: " if age == 0 else f"{age} day{'s' * (age != 1)} ago: "
     return f"- {number}{when * (dated and options.mode == 'strict')}{memory.texts[identity]}"
-
-
-def _state(facts: dict[str, int | None]) -> str:
-    held = {1: "You hold the share.", 0: "You hold nothing.", -1: "You are short of the share."}[facts["position"]]
-    return held if facts["momentum"] is None else f"{_moved(facts['momentum'])} {held}"
 
 
 def _moved(sign: int) -> str:

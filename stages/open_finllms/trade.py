@@ -27,7 +27,7 @@ from catalog.models.encoder import load_encoder, sentence_embeddings
 from catalog.models.lm import load_lm, require_full
 from stages.open_finllms import actions, windows
 from stages.open_finllms.deciders import by_text
-from stages.open_finllms.measure import asked, trade
+from stages.open_finllms.measure import instruction, trade
 from stages.open_finllms.settings import Agent, Params, Trading
 from stages.open_finllms.trader import Options, Run
 
@@ -85,11 +85,10 @@ def written(decisions: pl.DataFrame, models: Sequence[str], a: Agent, options: O
     writes its answer names an action at all.
     """
     parts = []
-    system, _ = asked(options)
     for name in models:
         mine = decisions.filter(pl.col("model") == name).gather_every(a.written_every)
         model, tokenizer = load(name)
-        answers = by_text(model, tokenizer, a.written_tokens, system=system)(mine["prompt"].to_list())
+        answers = by_text(model, tokenizer, a.written_tokens, system=instruction(options))(mine["prompt"].to_list())
         read = [(answer.text, *actions.parse(answer.text)) for answer in answers]
         told = pl.DataFrame(read, schema={"text": pl.String, "parsed": pl.String, "status": pl.String}, orient="row")
         parts.append(pl.concat([mine.select(*WRITTEN, likely="parsed"), told], how="horizontal"))
@@ -109,7 +108,7 @@ def main(profile: str) -> None:
     traded, places = runs(daily, listings, a, params.trading)
     encoder = load_encoder(a.encoder)
     embed = remembered(lambda texts: sentence_embeddings(encoder, texts))
-    options = Options(mode=a.mode, form=a.form, top_k=a.top_k, limit=a.limit)
+    options = Options(mode=a.mode, form=a.form, top_k=a.top_k, limit=a.limit, calibrated=a.calibrated)
     models = {name: load_lm(name) for name in a.models}
     played = trade(traded, a.models, embed, options, readings=["likelihood"], load=models.get)
     frames = {name: played[place].join(places, on=PLACE, maintain_order="left") for name, place in FILES.items()}
