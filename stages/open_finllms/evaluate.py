@@ -14,7 +14,7 @@ from catalog.base.errors import run
 from catalog.base.io import read_json, write_json
 from catalog.base.params import ROOT, profile_params
 from catalog.report.results import describe_dataset, folder, row, write_descriptions, write_results, write_run, write_tables
-from stages.open_finllms import agent_tables, figures, simulate, tables, windows
+from stages.open_finllms import agent_figures, agent_tables, figures, simulate, tables, windows
 from stages.open_finllms.contrasts import Drawn
 from stages.open_finllms.settings import Params
 from stages.open_finllms.trader import Options
@@ -80,7 +80,9 @@ def main(profile: str) -> None:
     made = own_tables(daily, raw, params)
     write_results([*results(profile, made), *agent_results(profile, made["agents"])], SYSTEM, profile)
     write_tables(made, SYSTEM, profile)
-    for name, spec in figures.draw(made).items():
+    drawn = figures.draw(made)
+    drawn |= {f"{len(drawn) + place}_{name}": spec for place, (name, spec) in enumerate(agent_figures.draw(made).items(), 1)}
+    for name, spec in drawn.items():
         write_json(spec, folder(SYSTEM, profile) / "plots" / f"{name}.json")
     write_descriptions(SYSTEM, profile, [describe_dataset(data / f"{name}.parquet", PRICES, profile) for name in FILES], [])
     write_run(SYSTEM, profile, read_json(models / f"{profile}.run.json"))  # last: it records which results it belongs to
