@@ -35,3 +35,19 @@ SELECT profile, date, action, fill, price, before, after, traded, fee, wealth
 FROM open_finllms.trades
 WHERE period = 'after' AND agent = 'momentum-3'
 ORDER BY profile, date;
+
+-- name: open_finllms_agent
+-- title: The trading agent against simple methods
+-- description: Sharpe ratio of the FinMem agent less that of each method on the same days, under the paper's script, by model and period.
+SELECT profile, model, period, other, other_model, value AS difference, low, high, n AS days, shares
+FROM open_finllms.contrasts
+WHERE agent = 'FinMem agent' AND execution = 'finmem' AND hold = 'flat' AND other_execution = 'finmem'
+ORDER BY profile, model, period, other, other_model;
+
+-- name: open_finllms_agent_log
+-- title: The trading agent's log
+-- description: What the agent retrieved, read, decided and earned of Nvidia after the release of the small models.
+SELECT profile, model, seed, date, price, retrieved, action, score_buy, score_hold, score_sell, position, r, prompt
+FROM open_finllms.agent_days
+WHERE period = 'after'
+ORDER BY profile, model, seed, date;
