@@ -89,16 +89,20 @@ class Drawn:
         seeds = self.keys[side][place] if place in self.keys.get(side, {}) else []
         return np.mean([self.values[side, place, seed] for seed in seeds], axis=0) if seeds else None
 
-    def mean(self, side: Side, less: Side | None = None, windows: Sequence[str] | None = None) -> dict | None:
+    def mean(self, side: Side, less: Side | None = None, windows: Sequence[str] | None = None, on: Who | None = None) -> dict | None:
         """The mean over shares, of one side or of its difference from another on the same draws, as a row of `contrasts`.
 
         Args:
             windows: several windows in place of the sides' own: the mean of their means. Their days are drawn apart.
+            on: an agent on whose shares alone a rule is to be seen; the row has the name of its model.
         """
         parts, shares, days = [], 0, 0
         for window in windows or [side[0]]:
             one, two = (window, *side[1:]), None if less is None else (window, *less[1:])
-            places = [place for place in self.keys.get(one, {}) if two is None or place in self.keys.get(two, {})]
+            where = (two, None if on is None else (window, on, *side[2:]))
+            places = [
+                place for place in self.keys.get(one, {}) if all(which is None or place in self.keys.get(which, {}) for which in where)
+            ]
             if not places:
                 return None
             parts.append(np.mean([self.of(one, place) - (0 if two is None else self.of(two, place)) for place in places], axis=0))
@@ -108,6 +112,7 @@ class Drawn:
             return None
         _, who, execution, hold = side
         agent, model = named(who)
+        model = model if on is None else named(on)[1]
         other, other_model = named(less[1] if less else None)
         low, high = interval(values[1:])
         row = {"period": " and ".join(windows or [side[0]]), "agent": agent, "model": model, "execution": execution, "hold": hold}
@@ -180,4 +185,7 @@ def table(drawn: Drawn, p: Trading) -> pl.DataFrame:
     models = drawn.models()
     for windows in (*([name] for name in p.windows), list(TOGETHER)):
         rows += [drawn.mean(*both, windows=windows) for both in agent_pairs(windows[0], executions, models)]
+        for name, hold in executions.items():
+            sides = [((windows[0], rule, name, hold), (AGENT, model)) for model in models for rule in (HOLDING, MOMENTUM)]
+            rows += [drawn.mean(side, windows=windows, on=agent) for side, agent in sides]
     return pl.DataFrame([row for row in rows if row], schema=SCHEMA)

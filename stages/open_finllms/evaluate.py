@@ -31,7 +31,8 @@ def results(profile: str, t: dict[str, pl.DataFrame]) -> Iterator[dict]:
     Figures of each share, and differences from other methods, stand in the tables `trading` and `contrasts`.
     """
     usual = pl.col("hold") == pl.when(pl.col("execution") == "finmem").then(pl.lit("flat")).otherwise(pl.lit("keep"))
-    for one in t["contrasts"].filter(pl.col("other").is_null() & usual).iter_rows(named=True):
+    elsewhere = pl.col("agent").is_in([simulate.HOLDING, simulate.MOMENTUM]) & pl.col("model").is_not_null()  # on the agent's shares alone
+    for one in t["contrasts"].filter(pl.col("other").is_null() & usual & ~elsewhere).iter_rows(named=True):
         yield row(
             SYSTEM, profile, one["execution"], PRICES, one["model"], one["agent"], "sharpe_ratio", one["value"], split=one["period"],
             ci=(one["low"], one["high"]), n=one["n"],

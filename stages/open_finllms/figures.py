@@ -77,7 +77,9 @@ def _scales(agents: list[str]) -> dict[str, dict]:
 def sharpe(contrasts: pl.DataFrame) -> dict:
     """Mean Sharpe ratio over shares with its interval, a view for each window."""
     usual = ((pl.col("execution") == "finmem") & (pl.col("hold") == "flat")) | (pl.col("execution") == "fees")
-    mine = contrasts.filter(pl.col("other").is_null() & usual & pl.col("agent").is_in(COMPARED) & pl.col("low").is_not_null())
+    mine = contrasts.filter(
+        pl.col("other").is_null() & pl.col("model").is_null() & usual & pl.col("agent").is_in(COMPARED) & pl.col("low").is_not_null()
+    )
     windows = mine["period"].unique(maintain_order=True).to_list()
     executions = ["finmem", "fees"]
     looks = {

@@ -1,7 +1,7 @@
 -- name: open_finllms_sharpe
 -- title: Sharpe ratios of trading rules by period
 -- description: Mean over shares with its interval, under the paper's script and in accounts, best first.
-SELECT profile, period, execution, agent, hold, value AS sharpe, low, high, n AS days, shares
+SELECT profile, period, execution, agent, model, hold, value AS sharpe, low, high, n AS days, shares
 FROM open_finllms.contrasts
 WHERE other IS NULL
 ORDER BY profile, period, execution, sharpe DESC;
@@ -9,7 +9,7 @@ ORDER BY profile, period, execution, sharpe DESC;
 -- name: open_finllms_differences
 -- title: What of trading differs beyond chance
 -- description: Differences of Sharpe ratios on the same days whose 95 % interval leaves out 0, methods, executions and meanings of hold.
-SELECT profile, period, agent, execution, hold, other, other_execution, other_hold, value AS difference, low, high, shares
+SELECT profile, period, agent, model, execution, hold, other, other_model, other_execution, other_hold, value AS difference, low, high, shares
 FROM open_finllms.contrasts
 WHERE other IS NOT NULL AND (low > 0 OR high < 0)
 ORDER BY profile, period, abs(difference) DESC;
@@ -17,7 +17,7 @@ ORDER BY profile, period, abs(difference) DESC;
 -- name: open_finllms_hold
 -- title: What hold means
 -- description: Sharpe ratios of the same decisions with hold as flat, as keep and as the agent's own book.
-PIVOT (SELECT profile, period, asset, source, agent, returns, hold, sr FROM open_finllms.conventions WHERE agent <> 'buy and hold')
+PIVOT (SELECT profile, period, asset, source, agent, model, returns, hold, sr FROM open_finllms.conventions WHERE agent <> 'buy and hold')
 ON hold IN ('flat', 'keep', 'book') USING any_value(sr)
 ORDER BY profile, period, agent, asset, source, returns;
 
