@@ -160,12 +160,12 @@ def pairs(windows: Sequence[str], executions: Mapping[str, str]) -> list[tuple[S
 
 
 def agent_pairs(window: str, executions: Mapping[str, str], models: Sequence[str]) -> list[tuple[Side, Side | None]]:
-    """What is compared of agents: with every baseline, with their own decisions on other days, and a model with those before it."""
+    """What is compared of agents: with every baseline, with their own decisions on other days, and with every other model."""
     found: list[tuple[Side, Side | None]] = []
-    for place, model in enumerate(models):
+    for model in models:
         own = (AGENT, model)
         drawn = [(SHUFFLED, model), (TURNOVER, model)]
-        others = [HOLDING, MOMENTUM, REVERSION, RANDOM, *drawn, *((AGENT, before) for before in models[:place])]
+        others = [HOLDING, MOMENTUM, REVERSION, RANDOM, *drawn, *((AGENT, one) for one in models if one != model)]
         for name, hold in executions.items():
             side = (window, own, name, hold)
             found += [(side, None), *(((window, one, name, hold), None) for one in drawn)]
