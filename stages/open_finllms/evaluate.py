@@ -1,4 +1,4 @@
-"""Trading by rules and by an agent on real prices: tables, results with intervals, and pictures.
+"""Trading by rules and by an agent on real prices, and language models before and after pre-training: tables, results, pictures.
 
 Every rule is run on every share, window and execution (`simulate`); intervals and comparisons are by blocks of days, all shares of a window
 drawn together (`contrasts`). No model is run here: what a language model decided in `trade.py` is one more method with the same tables.
@@ -14,7 +14,7 @@ from catalog.base.errors import run
 from catalog.base.io import read_json, write_json
 from catalog.base.params import ROOT, profile_params
 from catalog.report.results import describe_dataset, folder, row, write_descriptions, write_results, write_run, write_tables
-from stages.open_finllms import agent_figures, agent_tables, figures, simulate, tables, windows
+from stages.open_finllms import agent_figures, agent_tables, figures, language, language_figures, simulate, tables, windows
 from stages.open_finllms.contrasts import Drawn
 from stages.open_finllms.settings import Params
 from stages.open_finllms.trader import Options
@@ -76,17 +76,23 @@ def own_tables(daily: pl.DataFrame, raw: dict[str, pl.DataFrame], params: Params
 def main(profile: str) -> None:
     """Write `reports/open_finllms/<profile>/`."""
     params = profile_params(Params, SYSTEM, profile)
-    data, models = ROOT / "data" / PRICES / profile, ROOT / "models" / TRADES
-    daily, raw = pl.read_parquet(data / "daily.parquet"), agent_tables.read(models / profile)
-    made = own_tables(daily, raw, params)
-    write_results([*results(profile, made), *agent_results(profile, made["agents"])], SYSTEM, profile)
-    write_tables(made, SYSTEM, profile)
+    data, trades = ROOT / "data" / PRICES / profile, ROOT / "models" / TRADES
+    daily, raw = pl.read_parquet(data / "daily.parquet"), agent_tables.read(trades / profile)
+    made, spoken = own_tables(daily, raw, params), language.tables(language.raw(profile))
+    rows = [*results(profile, made), *agent_results(profile, made["agents"])]
+    write_results([*rows, *language.results(profile, params.pretrain.model, spoken)], SYSTEM, profile)
+    write_tables(made | spoken, SYSTEM, profile)
     drawn = figures.draw(made)
     drawn |= {f"{len(drawn) + place}_{name}": spec for place, (name, spec) in enumerate(agent_figures.draw(made).items(), 1)}
-    for name, spec in drawn.items():
+    for name, spec in (drawn | language_figures.draw(spoken)).items():
         write_json(spec, folder(SYSTEM, profile) / "plots" / f"{name}.json")
-    write_descriptions(SYSTEM, profile, [describe_dataset(data / f"{name}.parquet", PRICES, profile) for name in FILES], [])
-    write_run(SYSTEM, profile, read_json(models / f"{profile}.run.json"))  # last: it records which results it belongs to
+    datasets, models = language.described(profile)
+    datasets += [describe_dataset(data / f"{name}.parquet", PRICES, profile) for name in FILES]
+    write_descriptions(SYSTEM, profile, datasets, models)
+    facts, traded = language.run_facts(profile), read_json(trades / f"{profile}.run.json")
+    facts["seconds"] = round(facts["seconds"] + traded["seconds"], 1)
+    facts["peak_memory_mb"] = max(facts["peak_memory_mb"], traded["peak_memory_mb"])
+    write_run(SYSTEM, profile, facts | {"agent": traded})  # last: it records which results it belongs to
 
 
 if __name__ == "__main__":

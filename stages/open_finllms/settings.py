@@ -108,11 +108,73 @@ class Agent:
 
 
 @dataclass(frozen=True)
+class Arm:
+    """One run of the pre-training."""
+
+    general: float  # share of general text among its tokens
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Continual pre-training: FinLLaMA."""
+
+    model: str  # catalog name of the model that is trained on
+    arms: dict[str, Arm]  # by name
+    finance_blocks: int  # blocks of finance in every arm; 0 takes all
+    block_tokens: int  # tokens that documents laid end to end are cut into
+    layers_from: float  # share of the depth below which nothing is trained; 0 trains all weights
+    epochs: float
+    batch_size: int  # blocks of an optimiser step
+    micro_batch: int  # of a forward pass
+    schedule: str
+    warmup: float  # share of the steps
+    weight_decay: float
+    activation_checkpointing: bool
+    save_steps: int  # steps between checkpoints
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """Held-out documents that every model is scored on."""
+
+    tokens: int  # of the beginning of a document that are scored
+    documents: dict[str, int]  # part -> documents; the parts are those of the corpus and everyday
+
+
+@dataclass(frozen=True)
+class Instruct:
+    """Instruction tuning: FinLLaMA-Instruct."""
+
+    start: str  # arm of `pretrain` that is tuned
+    items: int  # training items at most, drawn evenly over tasks; 0 takes all
+    max_prompt: int  # items with longer prompts are left out, in tokens
+    max_answer: int  # likewise
+    epochs: float
+    batch_size: int
+    micro_batch: int
+    row_tokens: int  # width of packed rows
+    learning_rate: float
+    schedule: str
+    warmup: float
+    weight_decay: float
+    rank: int  # of the LoRA
+    alpha: float
+    dropout: float
+    targets: tuple[str, ...]
+    layers_from: float  # share of the depth below which nothing is adapted
+    save_steps: int
+
+
+@dataclass(frozen=True)
 class Params:
     """A profile of the file."""
 
     prices: Prices
     corpus: Corpus
+    pretrain: Pretrain
+    perplexity: Perplexity
+    instruct: Instruct
     trading: Trading
     agent: Agent
     seed: int  # the project's, from the project's params.yaml

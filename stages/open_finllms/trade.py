@@ -24,10 +24,11 @@ from catalog.base.io import atomic_dir, write_json, write_parquet
 from catalog.base.params import ROOT, profile_params
 from catalog.models.devices import peak_memory_mb
 from catalog.models.encoder import load_encoder, sentence_embeddings
-from catalog.models.lm import load_lm, require_full
+from catalog.models.lm import require_full
 from stages.open_finllms import actions, windows
 from stages.open_finllms.deciders import by_text
 from stages.open_finllms.measure import instruction, trade
+from stages.open_finllms.models import load
 from stages.open_finllms.settings import Agent, Params, Trading
 from stages.open_finllms.trader import Options, Run
 
@@ -78,7 +79,7 @@ def remembered(embed: Callable[[list[str]], np.ndarray]) -> Callable[[list[str]]
     return read
 
 
-def written(decisions: pl.DataFrame, models: Sequence[str], a: Agent, options: Options, load: Callable) -> pl.DataFrame:
+def written(decisions: pl.DataFrame, models: Sequence[str], a: Agent, options: Options, find: Callable) -> pl.DataFrame:
     """What each model writes as its answer to one in so many of its own prompts, and how it is read.
 
     The action by likelihood stands beside it, as ``likely``. What was done follows the likelihoods; this tells how often a model that
@@ -87,7 +88,7 @@ def written(decisions: pl.DataFrame, models: Sequence[str], a: Agent, options: O
     parts = []
     for name in models:
         mine = decisions.filter(pl.col("model") == name).gather_every(a.written_every)
-        model, tokenizer = load(name)
+        model, tokenizer = find(name)
         answers = by_text(model, tokenizer, a.written_tokens, system=instruction(options))(mine["prompt"].to_list())
         read = [(answer.text, *actions.parse(answer.text)) for answer in answers]
         told = pl.DataFrame(read, schema={"text": pl.String, "parsed": pl.String, "status": pl.String}, orient="row")
@@ -100,8 +101,7 @@ def main(profile: str) -> None:
     params = profile_params(Params, SYSTEM, profile)
     a = params.agent
     if profile == "full":  # before any work
-        for name in a.models:
-            require_full(name)
+        require_full(params.pretrain.model)
     began = time.perf_counter()
     data = ROOT / "data" / PRICES / profile
     daily, listings = (pl.read_parquet(data / f"{name}.parquet") for name in ("daily", "listings"))
@@ -109,7 +109,7 @@ def main(profile: str) -> None:
     encoder = load_encoder(a.encoder)
     embed = remembered(lambda texts: sentence_embeddings(encoder, texts))
     options = Options(mode=a.mode, form=a.form, top_k=a.top_k, limit=a.limit, calibrated=a.calibrated)
-    models = {name: load_lm(name) for name in a.models}
+    models = {name: load(name, profile) for name in a.models}
     played = trade(traded, a.models, embed, options, readings=["likelihood"], load=models.get)
     frames = {name: played[place].join(places, on=PLACE, maintain_order="left") for name, place in FILES.items()}
     frames["written"] = written(frames["decisions"], a.models, a, options, models.get)
