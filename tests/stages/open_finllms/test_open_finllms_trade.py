@@ -299,3 +299,38 @@ def test_the_window_of_a_run_is_the_one_of_the_rules():
     ((model, seed, frame),) = decided["bull", "ACME", "a"]
     assert (model, seed) == ("m", 0) and frame.columns == ["date", "action", "parsed", "status"]
     assert frame["date"].to_list() == [day for day in TABLE["date"] if FIRST <= day < LAST]
+
+
+# Prices as files have them
+
+
+def test_order_of_rows_and_days_without_a_price_change_nothing_else():
+    whole = played().decisions
+    assert played(replace(RUN, prices=TABLE.sample(fraction=1.0, shuffle=True, seed=3))).decisions.equals(whole)
+    for nothing in (None, float("nan")):
+        gone = TABLE.with_columns(
+            pl.when(pl.col("date") == TABLE["date"][110]).then(pl.lit(nothing)).otherwise("adj_close").alias("adj_close")
+        )
+        without = TABLE.filter(pl.col("date") != TABLE["date"][110])
+        found = played(replace(RUN, prices=gone)).decisions
+        assert found.equals(played(replace(RUN, prices=without)).decisions) and found.height == whole.height - 1
+        assert found.filter(pl.col("date") < TABLE["date"][110]).equals(whole.filter(pl.col("date") < TABLE["date"][110]))
+
+
+def test_a_split_in_the_traded_prices_is_no_fall():
+    later = pl.col("date") >= TABLE["date"][110]
+    split = TABLE.with_columns(
+        pl.when(later).then(pl.col(name) / 2).otherwise(name).alias(name) for name in ("open", "high", "low", "close")
+    )
+    assert played(replace(RUN, prices=split)).decisions["prompt"].to_list() == played().decisions["prompt"].to_list()
+
+
+def test_prices_that_cannot_be_are_refused():
+    day = TABLE["date"][110]
+    negative = TABLE.with_columns(pl.when(pl.col("date") == day).then(-1.0).otherwise("adj_close").alias("adj_close"))
+    for table, message in (
+        (negative, f"price of {day} is not positive"),
+        (pl.concat([TABLE, TABLE.filter(pl.col("date") == day)]), f"have {day} twice"),
+    ):
+        with pytest.raises(CatalogError, match=message):
+            played(replace(RUN, prices=table))
