@@ -83,7 +83,7 @@ def main(profile: str) -> None:
     write_results([*rows, *language.results(profile, params.pretrain.model, spoken)], SYSTEM, profile)
     write_tables(made | spoken, SYSTEM, profile)
     drawn = figures.draw(made)
-    drawn |= {f"{len(drawn) + place}_{name}": spec for place, (name, spec) in enumerate(agent_figures.draw(made).items(), 1)}
+    drawn |= {f"{len(drawn) + 1}_{name}": spec for name, spec in agent_figures.draw(made).items()}
     for name, spec in (drawn | language_figures.draw(spoken)).items():
         write_json(spec, folder(SYSTEM, profile) / "plots" / f"{name}.json")
     datasets, models = language.described(profile)

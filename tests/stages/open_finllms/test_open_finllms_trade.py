@@ -256,7 +256,13 @@ def judged(t, tmp_path) -> dict[str, str]:
         con.execute(f"CREATE TABLE open_finllms.{path.stem} AS SELECT 'small' AS profile, * FROM '{path}'")
     con.execute(f"CREATE TABLE results AS SELECT * FROM '{folder / 'results.parquet'}'")
     con.execute("CREATE TABLE metrics (name TEXT)")
-    card = {"name": "open_finllms", "ledger": ledger.read("open_finllms"), "tables": declarations.declared("open_finllms")}
+    declared = declarations.declared("open_finllms")
+    for name in declared.keys() - t.keys():  # of the language models, which no claim here is about
+        empty = pl.DataFrame(
+            schema={"profile": pl.String} | {column: declarations.TYPES[kind] for column, (kind, _) in declared[name].columns.items()}
+        )
+        con.execute(f"CREATE TABLE open_finllms.{name} AS SELECT * FROM empty")
+    card = {"name": "open_finllms", "ledger": ledger.read("open_finllms"), "tables": declared}
     found = claims.evaluate(con, [card], [])
     for query in queries.read(evaluate.ROOT, ["open_finllms"]):
         assert not query["name"].startswith("open_finllms_agent") or con.execute(query["sql"]).fetchall(), query["name"]
