@@ -258,10 +258,9 @@ def judged(t, tmp_path) -> dict[str, str]:
     con.execute("CREATE TABLE metrics (name TEXT)")
     declared = declarations.declared("open_finllms")
     for name in declared.keys() - t.keys():  # of the language models, which no claim here is about
-        empty = pl.DataFrame(
-            schema={"profile": pl.String} | {column: declarations.TYPES[kind] for column, (kind, _) in declared[name].columns.items()}
-        )
-        con.execute(f"CREATE TABLE open_finllms.{name} AS SELECT * FROM empty")
+        names = {column: declarations.TYPES[kind] for column, (kind, _) in declared[name].columns.items()}
+        pl.DataFrame(schema={"profile": pl.String} | names).write_parquet(tmp_path / f"{name}.parquet")
+        con.execute(f"CREATE TABLE open_finllms.{name} AS SELECT * FROM '{tmp_path / f'{name}.parquet'}'")
     card = {"name": "open_finllms", "ledger": ledger.read("open_finllms"), "tables": declared}
     found = claims.evaluate(con, [card], [])
     for query in queries.read(evaluate.ROOT, ["open_finllms"]):
