@@ -33,7 +33,7 @@ from catalog.base.errors import CatalogError
 from catalog.base.progress import progress
 from stages.open_finllms import actions
 from stages.open_finllms.memory import MODES
-from stages.open_finllms.prompt import CHARACTER, built
+from stages.open_finllms.prompt import CHARACTER, FORMS, built
 from stages.open_finllms.trader import Answer, Options, Run, Trader, trader
 
 KEY = {"asset": pl.String, "window": pl.String, "seed": pl.Int32}
@@ -68,7 +68,7 @@ def play(
         CatalogError: runs that are given twice, a window without days, an unknown option, or a prompt that no cutting makes short enough.
     """
     options = options or Options()
-    for value, allowed in ((options.mode, MODES), (options.cite, ("shown", "named"))):
+    for value, allowed in ((options.mode, MODES), (options.form, FORMS), (options.cite, ("shown", "named"))):
         if value not in allowed:
             raise CatalogError(f"The agent has no option {value!r}; use {' or '.join(allowed)}.")
     if len({(run.asset, run.window, run.seed) for run in runs}) < len(runs):
@@ -92,14 +92,14 @@ def _day(active: list[Trader], embed: Embed, decide: Decide, count: Callable[[st
     asked = []
     for t in active:
         t.found = t.memory.recall(t.query, t.options.top_k, t.today if t.options.mode == "strict" else ())
-        if t.i >= t.warm:
+        if t.asks:
             t.shown = built(t.name, t.days[t.i], t.memory, t.found, t.today, t.facts(), t.options, count)
             asked.append(t)
     answers = list(decide([t.shown.prompt for t in asked])) if asked else []
     if len(answers) != len(asked):
         raise CatalogError(f"The model gave {len(answers)} answers to {len(asked)} prompts; it must give one each, None where it failed.")
     for t, answer in zip(asked, answers):
-        t.decided(answer if isinstance(answer, Answer) else Answer(answer))
+        t.answered(answer if isinstance(answer, Answer) else Answer(answer))
     reflections = [(t, t.reason() if t.i >= t.warm else t.warmed()) for t in active]
     _file([(t, "reflection", text) for t, text in reflections if text], embed)
     for t in active:

@@ -5,6 +5,9 @@ have the same days are therefore resampled together: one draw of blocks of days 
 the Sharpe ratio of each on those days, and then the mean over shares. Two methods are compared by the difference on the same draw. Shares
 with other days (windows that end elsewhere) have draws of their own.
 
+An agent's fall and rise are also taken together, as the mean of the two: buy and hold is bad in one and good in the other by construction,
+and in the mean it is neither.
+
 A draw uses a day a number of times, and a Sharpe ratio needs the sum of the returns and of their squares alone. So all draws of all series
 are two products of matrices: (draws, days) counts times (days, series).
 """
@@ -20,12 +23,14 @@ import polars as pl
 
 from stages.open_finllms import block_bootstrap
 from stages.open_finllms.settings import Trading
-from stages.open_finllms.simulate import HALF, HOLDING, MOMENTUM, ORACLE, RANDOM, REVERSION, Played
+from stages.open_finllms.simulate import AGENT, HALF, HOLDING, MOMENTUM, ORACLE, RANDOM, REVERSION, SHUFFLED, TURNOVER, Played
 
-Side = tuple[str, str, str, str]  # window, agent, execution, hold
+Who = str | tuple[str, str]  # a method, or one with a language model and the model's name
+Side = tuple[str, Who, str, str]  # window, agent, execution, hold
 Place = tuple[str, str]  # asset, source
+TOGETHER = ("bear", "bull")  # windows of an agent that are also taken together
 SCHEMA = {
-    **dict.fromkeys(("period", "agent", "execution", "hold", "other", "other_execution", "other_hold"), pl.String),
+    **dict.fromkeys(("period", "agent", "model", "execution", "hold", "other", "other_model", "other_execution", "other_hold"), pl.String),
     **dict.fromkeys(("value", "low", "high"), pl.Float64),
     **dict.fromkeys(("n", "shares"), pl.Int64),
 }
@@ -75,7 +80,7 @@ class Drawn:
                         self._keep(one, values)
 
     def _keep(self, one: Played, values: np.ndarray) -> None:
-        side, place = (one.span.window, one.agent, one.execution, one.hold), (one.span.asset, one.span.source)
+        side, place = (one.span.window, one.who, one.execution, one.hold), (one.span.asset, one.span.source)
         self.keys[side][place].append(one.seed)
         self.values[side, place, one.seed] = values
 
@@ -84,19 +89,45 @@ class Drawn:
         seeds = self.keys[side][place] if place in self.keys.get(side, {}) else []
         return np.mean([self.values[side, place, seed] for seed in seeds], axis=0) if seeds else None
 
-    def mean(self, side: Side, less: Side | None = None) -> dict | None:
-        """The mean over shares, of one side or of its difference from another on the same draws, as a row of `contrasts`."""
-        places = [place for place in self.keys.get(side, {}) if less is None or place in self.keys.get(less, {})]
-        if not places:
-            return None
-        values = np.mean([self.of(side, place) - (0 if less is None else self.of(less, place)) for place in places], axis=0)
+    def mean(self, side: Side, less: Side | None = None, windows: Sequence[str] | None = None, on: Who | None = None) -> dict | None:
+        """The mean over shares, of one side or of its difference from another on the same draws, as a row of `contrasts`.
+
+        Args:
+            windows: several windows in place of the sides' own: the mean of their means. Their days are drawn apart.
+            on: an agent on whose shares alone a rule is to be seen; the row has the name of its model.
+        """
+        parts, shares, days = [], 0, 0
+        for window in windows or [side[0]]:
+            one, two = (window, *side[1:]), None if less is None else (window, *less[1:])
+            where = (two, None if on is None else (window, on, *side[2:]))
+            places = [
+                place for place in self.keys.get(one, {}) if all(which is None or place in self.keys.get(which, {}) for which in where)
+            ]
+            if not places:
+                return None
+            parts.append(np.mean([self.of(one, place) - (0 if two is None else self.of(two, place)) for place in places], axis=0))
+            shares, days = shares + len(places), days + len(self.days[window])
+        values = np.mean(parts, axis=0)
         if math.isnan(values[0]):
             return None
-        window, agent, execution, hold = side
-        other = dict(zip(("other", "other_execution", "other_hold"), less[1:] if less else (None, None, None)))
+        _, who, execution, hold = side
+        agent, model = named(who)
+        model = model if on is None else named(on)[1]
+        other, other_model = named(less[1] if less else None)
         low, high = interval(values[1:])
-        numbers = {"value": float(values[0]), "low": low, "high": high, "n": len(self.days[window]), "shares": len(places)}
-        return {"period": window, "agent": agent, "execution": execution, "hold": hold} | other | numbers
+        row = {"period": " and ".join(windows or [side[0]]), "agent": agent, "model": model, "execution": execution, "hold": hold}
+        row |= {"other": other, "other_model": other_model}
+        row |= {"other_execution": less[2] if less else None, "other_hold": less[3] if less else None}
+        return row | {"value": float(values[0]), "low": low, "high": high, "n": days, "shares": shares}
+
+    def models(self) -> list[str]:
+        """The language models of the agents, in order of their names."""
+        return sorted({who[1] for _, who, _, _ in self.keys if isinstance(who, tuple)})
+
+
+def named(who: Who | None) -> tuple[str | None, str | None]:
+    """Agent and model."""
+    return who if isinstance(who, tuple) else (who, None)
 
 
 def interval(draws: np.ndarray) -> tuple[float | None, float | None]:
@@ -128,8 +159,33 @@ def pairs(windows: Sequence[str], executions: Mapping[str, str]) -> list[tuple[S
     return found
 
 
+def agent_pairs(window: str, executions: Mapping[str, str], models: Sequence[str]) -> list[tuple[Side, Side | None]]:
+    """What is compared of agents: with every baseline, with their own decisions on other days, and with every other model."""
+    found: list[tuple[Side, Side | None]] = []
+    for model in models:
+        own = (AGENT, model)
+        drawn = [(SHUFFLED, model), (TURNOVER, model)]
+        others = [HOLDING, MOMENTUM, REVERSION, RANDOM, *drawn, *((AGENT, one) for one in models if one != model)]
+        for name, hold in executions.items():
+            side = (window, own, name, hold)
+            found += [(side, None), *(((window, one, name, hold), None) for one in drawn)]
+            found += [(side, (window, other, name, hold)) for other in others]
+        steps = (("fees", "free"), ("long-only", "fees"), ("free", "finmem"))
+        found += [((window, own, a, executions[a]), (window, own, b, executions[b])) for a, b in steps if {a, b} <= set(executions)]
+        if "finmem" in executions:
+            meanings = [(window, own, "finmem", hold) for hold in ("keep", "book")]
+            found += [(side, None) for side in meanings] + [(side, (*side[:3], "flat")) for side in meanings]
+    return found
+
+
 def table(drawn: Drawn, p: Trading) -> pl.DataFrame:
     """The own table `contrasts`."""
     executions = {name: "flat" if how.mode == "finmem" else "keep" for name, how in p.executions.items()}
     rows = [drawn.mean(*both) for both in pairs(list(p.windows), executions)]
+    models = drawn.models()
+    for windows in (*([name] for name in p.windows), list(TOGETHER)):
+        rows += [drawn.mean(*both, windows=windows) for both in agent_pairs(windows[0], executions, models)]
+        for name, hold in executions.items():
+            sides = [((windows[0], rule, name, hold), (AGENT, model)) for model in models for rule in (HOLDING, MOMENTUM)]
+            rows += [drawn.mean(side, windows=windows, on=agent) for side, agent in sides]
     return pl.DataFrame([row for row in rows if row], schema=SCHEMA)

@@ -19,25 +19,28 @@ SHAPES = ("circle", "diamond", "triangle-up", "square")
 def draw(t: dict[str, pl.DataFrame]) -> dict[str, dict]:
     """File name -> specification. Windows that the profile does not have are left out."""
     there = [name for name in SHORT if name in t["equity"]["period"].unique()]
-    made = {f"{place}_wealth_{name}": wealth(t["equity"], t["windows"], name) for place, name in enumerate(there, 1)}
-    made[f"{len(made) + 1}_sharpe"] = sharpe(t["contrasts"])
-    made[f"{len(made) + 1}_hold"] = hold(t["conventions"])
-    return made
+    made = {f"wealth_{name}": wealth(t["equity"], t["windows"], name) for name in there}
+    return made | {"sharpe": sharpe(t["contrasts"]), "hold": hold(t["conventions"])}
 
 
-def portfolio(equity: pl.DataFrame, window: str) -> pl.DataFrame:
-    """date, agent, value and drawdown of the same wealth put into every share, in the account with fees."""
-    mine = equity.filter((pl.col("period") == window) & (pl.col("execution") == "fees"))
-    mean = mine.group_by("agent", "date").agg(pl.col("value").mean()).sort("agent", "date")
+def portfolio(equity: pl.DataFrame) -> pl.DataFrame:
+    """date, agent, value and drawdown of the same wealth put into every share."""
+    mean = equity.group_by("agent", "date").agg(pl.col("value").mean()).sort("agent", "date")
     return mean.with_columns(drawdown=1 - pl.col("value") / pl.col("value").cum_max().over("agent", order_by="date"))
 
 
 def wealth(equity: pl.DataFrame, windows: pl.DataFrame, window: str) -> dict:
     """Wealth and drawdown by day: one view above the other."""
-    data = portfolio(equity, window)
-    agents = [name for name in COMPARED if name in data["agent"].unique()]
+    mine = equity.filter((pl.col("period") == window) & (pl.col("execution") == "fees") & pl.col("agent").is_in(COMPARED))
     shares = windows.filter((pl.col("period") == window) & pl.col("opens"))
     named = ", ".join(shares["asset"].unique().sort())
+    title = f"Period {window}: wealth with fees and its drawdown ({named}; same wealth in each)"
+    return curves(title, mine, [name for name in COMPARED if name in mine["agent"].unique()])
+
+
+def curves(title: str, mine: pl.DataFrame, agents: list[str]) -> dict:
+    """Two views of the same wealth put into every share by each of ``agents``: its value, and the loss from its highest value so far."""
+    data = portfolio(mine)
     across = field("date", "temporal", None, scale={"type": "utc"})
     scales = _scales(agents)
 
@@ -55,13 +58,14 @@ def wealth(equity: pl.DataFrame, windows: pl.DataFrame, window: str) -> dict:
             "encoding": {"x": across, "y": up, **looks, "tooltip": tips},
         }
 
-    title = f"Period {window}: wealth with fees and its drawdown ({named}; same wealth in each)"
     views = [view("value", "wealth, 1 at the start", 200, False), view("drawdown", "drawdown", 110, True)]
     return spec(title, "Wealth by day above, loss from the highest wealth so far below", data, vconcat=views)
 
 
 def _scales(agents: list[str]) -> dict[str, dict]:
-    colours = [COLOURS[COMPARED.index(name)] for name in agents]
+    # A method has the same colour in all pictures; an agent those that no method of them has.
+    free = iter((COLOURS[-2], COLOURS[-1], COLOURS[2]))
+    colours = [COLOURS[COMPARED.index(name)] if name in COMPARED else next(free) for name in agents]
     return {
         "color": {"domain": agents, "range": colours},
         "strokeDash": {"domain": agents, "range": [DASHES[place % len(DASHES)] for place in range(len(agents))]},
@@ -71,7 +75,9 @@ def _scales(agents: list[str]) -> dict[str, dict]:
 def sharpe(contrasts: pl.DataFrame) -> dict:
     """Mean Sharpe ratio over shares with its interval, a view for each window."""
     usual = ((pl.col("execution") == "finmem") & (pl.col("hold") == "flat")) | (pl.col("execution") == "fees")
-    mine = contrasts.filter(pl.col("other").is_null() & usual & pl.col("agent").is_in(COMPARED) & pl.col("low").is_not_null())
+    mine = contrasts.filter(
+        pl.col("other").is_null() & pl.col("model").is_null() & usual & pl.col("agent").is_in(COMPARED) & pl.col("low").is_not_null()
+    )
     windows = mine["period"].unique(maintain_order=True).to_list()
     executions = ["finmem", "fees"]
     looks = {

@@ -15,7 +15,7 @@ TITLES = {"prices": "tables of prices", "indicators": "tables of indicators", "g
 
 def draw(t: dict[str, pl.DataFrame]) -> dict[str, dict]:
     """File name -> specification."""
-    return {"7_perplexity": changes(t["perplexity"], t["training_curves"]), "8_training": curves(t["training_curves"])}
+    return {"perplexity": changes(t["perplexity"], t["training_curves"]), "training": curves(t["training_curves"])}
 
 
 def changes(perplexity: pl.DataFrame, training: pl.DataFrame) -> dict:

@@ -16,6 +16,7 @@ from catalog.base.errors import CatalogError
 from catalog.models.lm import load_lm
 from stages.open_finllms.agent import Played, play
 from stages.open_finllms.deciders import by_likelihood, by_text, counter
+from stages.open_finllms.prompt import ASKED, QUESTION, SYSTEM
 from stages.open_finllms.trader import Options, Run
 
 READINGS = ("text", "likelihood")
@@ -39,13 +40,20 @@ def trade(
     """
     if unknown := set(readings) - set(READINGS):
         raise CatalogError(f"There is no reading {min(unknown)!r}; use text or likelihood.")
+    system = instruction(options)
+    plain = None if options.calibrated else QUESTION if system is None else ASKED
     parts: list[Played] = []
     for name in models:
         model, tokenizer = load(name)
         for reading in readings:
-            decide = by_text(model, tokenizer) if reading == "text" else by_likelihood(model, tokenizer)
-            played = play(runs, embed, decide, counter(tokenizer), options, desc=f"trading, {name}, {reading}")
+            decide = by_text(model, tokenizer, system=system) if reading == "text" else by_likelihood(model, tokenizer, plain, system)
+            played = play(runs, embed, decide, counter(tokenizer, system), options, desc=f"trading, {name}, {reading}")
             front = (pl.lit(name).alias("model"), pl.lit(reading).alias("reading"))
             parts.append(Played(*(frame.select(*front, pl.all()) for frame in played)))
         del model
     return Played(*(pl.concat(frames) for frames in zip(*parts))) if parts else play([], embed, lambda prompts: [], len, options)
+
+
+def instruction(options: Options) -> str | None:
+    """The instruction in front of all prompts, where it is not part of each."""
+    return SYSTEM if options.form == "brief" and options.mode == "strict" else None

@@ -5,6 +5,10 @@ how the price moved over three days also where it did not, and names the positio
 date, a layer with fewer than two is filled up by repeating (its validator refused a choice of one), a change of exactly zero over three
 days is left out (a test for truth), and the position, which its instruction asks to consider, is not given. Its texts are our own.
 
+``brief`` is a shorter ``strict`` for many decisions on a slow machine: the instruction is `SYSTEM`, which is the same in all prompts and so
+is read once (`deciders.py`), memories have no headings, and neither date nor position is given. A date costs ten tokens, and it would tell
+a language model what it may have read of the days that followed; the word hold of a position is what a small model then repeats.
+
 A prompt has a limit in tokens. Where it is too long, whole memories go: the one with the lowest score of the layer that has most of them,
 until it fits, so that each layer keeps its best. Instruction and question never go.
 """
@@ -24,6 +28,11 @@ CHARACTER = (
     "You are an expert on {name}."
 )
 QUESTION = "Will the price rise or fall next? Answer with one word: buy, sell or hold."
+SYSTEM = (
+    "You trade one share. You read the notes of the day and older ones, and judge whether its price will rise or fall next. "
+    "You answer with one word: buy, sell or hold."
+)
+ASKED = "Buy, sell or hold?"
 NAMED = "Then give the numbers of the notes that you relied on."
 TITLES = {
     "short": "Recent notes",
@@ -35,6 +44,7 @@ RISK = (
     "When the price has risen over the past days you seek risk; when it has fallen you avoid it. "
     "Decide for buy or sell; hold only if it is really hard to say."
 )
+FORMS = ("full", "brief")
 DIRECTIONS = {1: "buy", 0: "hold", -1: "sell"}
 
 
@@ -71,7 +81,7 @@ def built(
     """
     kept = {layer: list(memories) for layer, memories in found.items()}
     fresh = list(today) if options.mode == "strict" else []
-    write = _paper if options.mode == "paper" else _strict
+    write = _paper if options.mode == "paper" else _brief if options.form == "brief" else _strict
     left_out = 0
     while True:
         prompt = write(name, day, memory, kept, fresh, facts, options)
@@ -110,6 +120,14 @@ def _strict(name, day, memory, kept, fresh, facts, options) -> str:
     state = [] if facts["momentum"] is None else [_moved(facts["momentum"])]
     state.append({1: "You hold the share.", 0: "You hold nothing.", -1: "You are short of the share."}[facts["position"]])
     return "\n\n".join([*parts, " ".join(state), _question(options)])
+
+
+def _brief(name, day, memory, kept, fresh, facts, options) -> str:
+    older = [_line(memory, one.id, day, options) for layer in NAMES for one in kept.get(layer, [])]
+    parts = ["Today:", *(_line(memory, identity, day, options, dated=False) for identity in fresh)] if fresh else []
+    parts += ["Before:", *older] if older else []
+    last = [] if facts["momentum"] is None else [_moved(facts["momentum"])]
+    return "\n".join([*parts, " ".join([*last, ASKED, *([NAMED] if options.cite == "named" else [])])])
 
 
 def _paper(name, day, memory, kept, fresh, facts, options) -> str:

@@ -8,6 +8,7 @@ no method. Rules say hold where they have no opinion, which is flat under ``finm
 * mean reversion: the sign of the mean of the last five prices less P[t]; hold on the first four days.
 * random with equal turnover: the runs of equal decisions of another method in their order, with other lengths, and on the toss of a coin
   with buy and sell exchanged. It trades as often and as much as that method, on other days: what is left is the timing.
+* shuffled: the decisions of another method in a random order. It says buy, hold and sell as often, and only its choice of days is lost.
 * oracle: the sign of P[t+1] - P[t].
 """
 
@@ -86,6 +87,12 @@ def equal_turnover(decisions: pl.DataFrame, seed: int, exchange: bool = True) ->
     drawn = [action for action, length in zip(runs, lengths) for _ in range(length)]
     rows = [(day, action, action, "unparsed" if action is None else "ok") for day, action in zip(decisions["date"], drawn)]
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def shuffled(decisions: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """The same decisions on other days: as many of each action, in a random order."""
+    order = np.random.default_rng(seed).permutation(decisions.height)
+    return decisions.select("date", *(pl.Series(name, decisions[name].gather(order)) for name in ("action", "parsed", "status")))
 
 
 def _decisions(days: Sequence[date], opinions: Sequence[float]) -> pl.DataFrame:

@@ -124,6 +124,24 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class Agent:
+    """The trading agent with a language model: which runs there are and how it reads."""
+
+    models: tuple[str, ...]  # names of the catalog
+    encoder: str  # sentence vectors of notes, an asset
+    windows: dict[str, dict[str, tuple[str, ...]]]  # window of the group trading -> source -> shares
+    seeds: int  # of the importance of memories, 0, 1, …
+    warm: int  # trading days before a window that fill the memory
+    calibrated: int  # the last of them, on which the model says what it usually thinks of each word
+    mode: str  # strict, or paper: the released code with its faults
+    form: str  # of the prompts: full or brief
+    top_k: int  # memories of each layer that are searched for
+    limit: int  # tokens of a prompt; memories are left out until it fits
+    written_every: int  # one prompt in so many is also answered in writing
+    written_tokens: int  # of a written answer
+
+
+@dataclass(frozen=True)
 class Arm:
     """One run of the pre-training."""
 
@@ -195,4 +213,5 @@ class Params:
     tasks: Tasks
     instructions: Instructions
     answers: Answers
+    agent: Agent
     seed: int  # the project's, from the project's params.yaml

@@ -11,7 +11,7 @@ import polars as pl
 from stages.open_finllms import contrasts, leak, printed, rules, windows
 from stages.open_finllms.contrasts import Drawn
 from stages.open_finllms.settings import Trading
-from stages.open_finllms.simulate import CONVENTIONS, HOLDING, Played
+from stages.open_finllms.simulate import AGENT, CONVENTIONS, HOLDING, Played
 
 YEAR = 252  # a window of more prices is shown at some of its days only
 WEALTH = ("finmem", "fees")  # executions whose wealth is shown day by day
@@ -22,7 +22,7 @@ COUNTED = ("trades", "turnover", "holds", "failures", "in_market")
 def build(
     daily: pl.DataFrame, found: Sequence[windows.Span], played: Sequence[Played], drawn: Drawn, p: Trading
 ) -> dict[str, pl.DataFrame]:
-    """All tables by name."""
+    """All tables by name, but for those of the agent alone (`agent_tables`)."""
     return {
         "windows": windows.table(list(found), daily, p),
         "trading": trading(played, drawn),
@@ -40,16 +40,23 @@ def trading(played: Sequence[Played], drawn: Drawn) -> pl.DataFrame:
     groups: dict[tuple, list[Played]] = {}
     for one in played:
         if one.hold == ("flat" if one.convention == "log" else "keep"):
-            groups.setdefault((one.span, one.agent, one.execution), []).append(one)
+            groups.setdefault((one.span, one.who, one.execution), []).append(one)
     rows = []
-    for (span, agent, execution), same in groups.items():
+    for (span, who, execution), same in groups.items():
         first, place = same[0], (span.asset, span.source)
-        side = (span.window, agent, execution, first.hold)
+        agent, side = first.agent, (span.window, who, execution, first.hold)
         ratios = drawn.of(side, place)
         holding = drawn.of((span.window, HOLDING, execution, first.hold), place)
         low, high = contrasts.interval(ratios[1:])
-        row = {"period": span.window, "asset": span.asset, "source": span.source, "agent": agent, "execution": execution}
-        row |= {"fee_bps": first.fee_bps, "hold": first.hold, "returns": first.convention, "seeds": len(same), "n": len(first.dates)}
+        row = {"period": span.window, "asset": span.asset, "source": span.source, "agent": agent, "model": first.model}
+        row |= {
+            "execution": execution,
+            "fee_bps": first.fee_bps,
+            "hold": first.hold,
+            "returns": first.convention,
+            "seeds": len(same),
+            "n": len(first.dates),
+        }
         for convention in ("log", "simple"):
             row |= {f"{name.lower()}_{convention}": _mean(one.figures[convention][name] for one in same) for name in RATIOS}
         row |= {name: _mean(one.figures["counts"][name] for one in same) for name in COUNTED}
@@ -74,8 +81,9 @@ def conventions(played: Sequence[Played]) -> pl.DataFrame:
     """The same decisions under FinMem's script, with hold as flat, keep and book, each measured as log and as simple returns."""
     rows = []
     for one in played:
-        if one.convention == "log" and one.agent in (*CONVENTIONS, HOLDING):
-            place = {"period": one.span.window, "asset": one.span.asset, "source": one.span.source, "agent": one.agent, "hold": one.hold}
+        if one.convention == "log" and one.agent in (*CONVENTIONS, HOLDING, AGENT) and one.seed == 0:
+            place = {"period": one.span.window, "asset": one.span.asset, "source": one.span.source}
+            place |= {"agent": one.agent, "model": one.model, "hold": one.hold}
             counted = {"in_market": one.figures["counts"]["in_market"], "holds": one.figures["counts"]["holds"]}
             for convention in ("log", "simple"):
                 measured = {name.lower(): one.figures[convention][name] for name in RATIOS}
@@ -124,8 +132,9 @@ def trades(played: Sequence[Played]) -> pl.DataFrame:
 
 
 def _key(one: Played) -> list[pl.Expr]:
-    names = {"period": one.span.window, "asset": one.span.asset, "source": one.span.source, "agent": one.agent, "execution": one.execution}
-    return [pl.lit(value).alias(name) for name, value in names.items()]
+    names = {"period": one.span.window, "asset": one.span.asset, "source": one.span.source, "agent": one.agent}
+    names |= {"model": one.model, "execution": one.execution}
+    return [pl.lit(value, dtype=pl.String).alias(name) for name, value in names.items()]
 
 
 def leaks(daily: pl.DataFrame, found: Sequence[windows.Span]) -> pl.DataFrame:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import polars as pl
 
-from catalog.base.io import read_json
 from catalog.base.params import ROOT
 from catalog.report.results import describe_dataset, row
 from catalog.report.vega import OTHER, field, plain, spec
@@ -106,10 +104,3 @@ def described(profile: str) -> list[dict]:
         for name, tables in files.items()
         for table in tables
     ]
-
-
-def run_facts(profile: str, others: dict[str, Any]) -> dict[str, Any]:
-    """What `run.json` says of the other stages, with the seconds and the memory of the one that asked the models."""
-    made = read_json(ROOT / "models" / ANSWERS / f"{profile}.run.json")
-    seconds = round(others.get("seconds", 0.0) + made["seconds"], 1)
-    return others | {"seconds": seconds, "peak_memory_mb": max(others.get("peak_memory_mb", 0), made["peak_memory_mb"])}

@@ -47,8 +47,10 @@ class Options:
     """How the agent works."""
 
     mode: str = "strict"
+    form: str = "full"  # of the prompts of ``strict``: full or brief, see `prompt.py`
     top_k: int = 3
     limit: int = 384  # tokens of a prompt
+    calibrated: int = 0  # last days of the warm-up on which the model is asked as well, to learn what each word gets whatever the notes say
     cite: str = "shown"  # whose outcome counts: all memories in the prompt, or only those ``named`` in the answer
     anonymous: bool = False  # neither name nor date in any prompt, so that a model cannot know how the share went on
 
@@ -72,12 +74,18 @@ class Trader:
     query: np.ndarray | None = None
     found: dict[str, list[Found]] = field(default_factory=dict)
     shown: Shown | None = None
+    usual: list[tuple[float, ...]] = field(default_factory=list)  # scores of the words on the calibrating days
     decisions: list[tuple] = field(default_factory=list)
     log: list[tuple] = field(default_factory=list)
 
     @property
     def warm(self) -> int:
         return self.run.warm
+
+    @property
+    def asks(self) -> bool:
+        """Whether the model reads today's prompt."""
+        return self.i >= self.warm - self.options.calibrated
 
     @property
     def name(self) -> str:
@@ -97,8 +105,23 @@ class Trader:
         moved = int(np.sign(self.price[self.i] - self.price[self.i - MOMENTUM])) if self.i >= MOMENTUM else None
         return {"momentum": moved, "position": self.position}
 
+    def answered(self, answer: Answer) -> None:
+        """Take the model's answer: on a calibrating day its scores alone, then as the day's action.
+
+        A model may like one word whatever it reads. What is left of a score is what it has above its mean on the calibrating days (batch
+        calibration, Zhou et al. 2023), which all lie before the first decision.
+        """
+        if self.i < self.warm:
+            if answer.scores is not None:
+                self.usual.append(answer.scores)
+        elif self.usual and answer.scores is not None:
+            less = tuple((np.array(answer.scores) - np.mean(self.usual, axis=0)).tolist())
+            self.decided(Answer(actions.ACTIONS[less.index(max(less))], less))
+        else:
+            self.decided(answer)
+
     def decided(self, answer: Answer) -> None:
-        """Take the model's answer as the day's action, and record it."""
+        """Take an answer as the day's action, and record it."""
         day, shown = self.days[self.i], self.shown
         parsed, status = actions.parse(answer.text, self.options.mode)
         direction = actions.DIRECTION.get(parsed, 0)

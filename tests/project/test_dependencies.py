@@ -13,6 +13,8 @@ READ_BEFORE = {
     "harmonic_train": {"assets"},  # through data/harmonic_tables
     "harmonic_measure": {"assets"},
     "fmdllama_data": {"assets"},  # through data/prices
+    "open_finllms_trade": {"assets"},  # likewise
+    "open_finllms_instruct": {"models", "hub_models"},  # through models/finllama
     "sepo": {"assets", "hub_models"},  # through data/preference_pairs; the models through data/token_scores and models/sepo_policies
     "religious_bias_measure": {"assets"},  # through models/religion_mlm
 }

@@ -96,7 +96,7 @@ def test_pictures_hold_every_arm_and_part_and_rates_have_views_of_their_own():
             "rate": [1e-4, 1e-3, 0.1],
         }
     )
-    views = language_figures.draw({"perplexity": levels, "training_curves": curves})["7_perplexity"]["vconcat"]
+    views = language_figures.draw({"perplexity": levels, "training_curves": curves})["perplexity"]["vconcat"]
     shown = [(view["title"], {(one["arm"], one["part"]) for one in view["data"]["values"]}) for view in views]
     parts = ("tables of prices", "tables of indicators", "news")
     assert shown == [("learning rate 0.0001", {("none", p) for p in parts}), ("learning rate 0.001", {("replay", p) for p in parts})]
