@@ -246,7 +246,12 @@ ABOUT += ("agent-beats-random-trades", "agent-beats-momentum", "base-agent-beats
 def judged(t, tmp_path) -> dict[str, str]:
     """Verdict of each claim on the reports that the evaluation writes."""
     (tmp_path / "stages").symlink_to(evaluate.ROOT / "stages")
-    evaluate.write_tables(t, "open_finllms", "small", root=tmp_path)
+    declared = declarations.declared("open_finllms")
+    schemas = {
+        name: {c: declarations.TYPES[kind] for c, (kind, _) in declared[name].columns.items()} for name in declared.keys() - t.keys()
+    }
+    none = {name: pl.DataFrame(schema=schema) for name, schema in schemas.items()}  # of the language models, which no claim here is about
+    evaluate.write_tables(t | none, "open_finllms", "small", root=tmp_path)
     rows = [*evaluate.results("small", t), *evaluate.agent_results("small", t["agents"])]
     evaluate.write_results(rows, "open_finllms", "small", root=tmp_path)
     folder = tmp_path / "reports/open_finllms/small"
@@ -256,11 +261,6 @@ def judged(t, tmp_path) -> dict[str, str]:
         con.execute(f"CREATE TABLE open_finllms.{path.stem} AS SELECT 'small' AS profile, * FROM '{path}'")
     con.execute(f"CREATE TABLE results AS SELECT * FROM '{folder / 'results.parquet'}'")
     con.execute("CREATE TABLE metrics (name TEXT)")
-    declared = declarations.declared("open_finllms")
-    for name in declared.keys() - t.keys():  # of the language models, which no claim here is about
-        names = {column: declarations.TYPES[kind] for column, (kind, _) in declared[name].columns.items()}
-        pl.DataFrame(schema={"profile": pl.String} | names).write_parquet(tmp_path / f"{name}.parquet")
-        con.execute(f"CREATE TABLE open_finllms.{name} AS SELECT * FROM '{tmp_path / f'{name}.parquet'}'")
     card = {"name": "open_finllms", "ledger": ledger.read("open_finllms"), "tables": declared}
     found = claims.evaluate(con, [card], [])
     for query in queries.read(evaluate.ROOT, ["open_finllms"]):
