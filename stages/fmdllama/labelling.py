@@ -1,8 +1,8 @@
 """Labels by likelihood: which label is the likeliest at its place in the answer, behind a reason that the model has written itself.
 
-Where the form of the answer puts a reason first, the model writes it (greedy decoding, to the end of the line), the words up to the label are
-put behind it, and the probabilities of the labels are read there. So no answer is without a label, and all of them have probabilities.
-What prompts begin with is computed once: the system's message and any solved items for all, a whole context for all claims on it.
+Where the form of the answer puts a reason first, the model writes it (greedy decoding, to the end of the line), the words up to the label
+are put behind it, and the probabilities of the labels are read there. So no answer is without a label, and all have probabilities. What
+prompts begin with is computed once: the system's message and any solved items for all, a whole context for all claims on it.
 """
 
 from __future__ import annotations
@@ -136,8 +136,8 @@ def label_scores(
 def write_lines(state: _State, tokenizer: Any, logits: Tensor, before: Sequence[int], most: int) -> tuple[Tensor, list[list[int]]]:
     """Let every row write its line, put ``before`` behind it, and read on to the end of that.
 
-    A row goes on with its likeliest token until that ends the line or the turn, or until it has written ``most`` tokens. Rows that are through
-    leave the batch.
+    A row goes on with its likeliest token until that ends the line or the turn, or until it has written ``most`` tokens. Rows that are
+    through leave the batch.
 
     Returns:
         Logits (rows, V) behind ``before``; the tokens that each row wrote.

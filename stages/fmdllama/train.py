@@ -38,8 +38,8 @@ def check(p: Train) -> None:
         known = {v.setting, *v.asked} <= set(SETTINGS) and v.asked and v.form in FORMS
         if not known or not v.tasks or not set(v.tasks) <= set(LABELS):
             raise CatalogError(
-                f"Variant {v.name} has the setting {v.setting!r}, is asked in the settings {', '.join(v.asked) or 'none'}, and has the form "
-                f"{v.form!r} and the tasks {', '.join(v.tasks) or 'none'}; "
+                f"Variant {v.name} has the setting {v.setting!r}, is asked in the settings {', '.join(v.asked) or 'none'}, "
+                f"and has the form {v.form!r} and the tasks {', '.join(v.tasks) or 'none'}; "
                 f"the settings are {', '.join(SETTINGS)}, the forms {', '.join(FORMS)}, the tasks {', '.join(LABELS)}."
             )
     if p.explain_every < 1:
