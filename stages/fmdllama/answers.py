@@ -2,7 +2,8 @@
 
 ``paper`` is the released evaluation (GitHub lzw108/FMD, commit a4bd36a): all white space of lines becomes spaces, the answer begins behind
 the first ``Assistant:`` of the whole decoded text, and the label is the one word behind ``Prediction: ``. Its code 99 is no label here.
-``strict`` reads only what was generated: one line that says ``Prediction:`` and a label and nothing else.
+``strict`` reads only what was generated: one line that begins with ``Prediction:`` and has a label and nothing else, wherever it stands. The
+explanation ends where such a line begins, so that an answer may also give its reasons first.
 """
 
 from __future__ import annotations
@@ -44,10 +45,13 @@ def parse(text: str, mode: str = "strict", labels: tuple[str, ...] = LABELS) -> 
 
 def _strict(text: str, labels: tuple[str, ...]) -> Answer:
     marker = _EXPLANATION.search(text)
-    explanation = text[marker.end() :].strip() if marker else ""
+    explanation = ""
+    if marker:
+        behind = _LINE.search(text, marker.end())
+        explanation = text[marker.end() : behind.start() if behind else None].strip()
     if not text.strip():
         return Answer(None, "", "empty")
-    lines = [_EXPLANATION.split(line)[0] for line in _LINE.findall(text[: marker.start()] if marker else text)]
+    lines = [_EXPLANATION.split(line)[0] for line in _LINE.findall(text)]
     if not lines:
         return Answer(None, explanation, "no prediction")
     found = [SPELLINGS[match[1].lower()] if (match := _LABEL.fullmatch(line)) else None for line in lines]

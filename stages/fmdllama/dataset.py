@@ -21,10 +21,12 @@ from stages.fmdllama import articles
 from stages.fmdllama.facts import monthly
 from stages.fmdllama.grid import EVIDENCE, GROUP, Claim, Context, Facts, contexts
 from stages.fmdllama.settings import SPLITS, Data, Params, Part
-from stages.fmdllama.wording import dollars, month_name, plain, quarter, read, sentence, signed
+from stages.fmdllama.wording import dollars, month_name, month_word, plain, quarter, read, sentence, signed
 
 SYSTEM, DATASET = "fmdllama", "fmdid"
 UP = ("down", "up")
+# aspect of a sentence -> what it tells about, where that is not what the claim is about
+MATTERS = {"words": "a move", "change": "a change", "level": "a price", "volatility": "a swing", "streak": "a run", "drawdown": "a dip"}
 WORDING = Path("data") / DATASET / "raw" / "wording.yaml"
 SCHEMA = {
     "task": pl.String,
@@ -41,6 +43,7 @@ SCHEMA = {
     "deciding": pl.List(pl.Int32),
     "retrieved": pl.List(pl.Int32),
     "label": pl.String,
+    "reason": pl.String,
     "explanation": pl.String,
     "threshold": pl.Float64,
 }
@@ -145,7 +148,8 @@ def items(
                     "deciding": deciding,
                     "retrieved": retrieved,
                     "label": claim.label,
-                    "explanation": explanation(claim, [sentences[i] for i in retrieved], context, named),
+                    "reason": (why := reason(claim, context, named)),
+                    "explanation": " ".join([*(sentences[i] for i in retrieved), why]),  # the reference of the explanation task
                     "threshold": claim.threshold,
                 }
             )
@@ -159,40 +163,44 @@ def phrase(wording: list[str], claim: Claim, named: list[str], context: Context)
     return wording[not claim.positive].format(x=named[0], y=other, m=month_name(context.months[claim.month]), t=threshold)
 
 
-def explanation(claim: Claim, about: list[str], context: Context, named: list[str]) -> str:
-    """The sentences on what the claim names, and what they come to beside what the claim says: the reference of the explanation task.
+def reason(claim: Claim, context: Context, named: list[str]) -> str:
+    """What the sentences tell and what the claim says, in the same few words for every wording.
 
-    It does not say whether the claim is true, so that it can stand before the label as well as behind it.
+    It does not say whether the claim is true, so that it can stand before the label. What is told and what is claimed end in the same words
+    if and only if the claim is true, and what is told is another matter (`MATTERS`) if and only if the claim is left open: what a model
+    must find out is written down one thing at a time.
     """
-    return " ".join([*about, finding(claim, context, named)])
-
-
-def finding(claim: Claim, context: Context, named: list[str]) -> str:
-    """What the sentences come to, and what the claim says, in the same few words for every wording."""
-    if claim.label == "NEI":
-        return "That leaves the claim open."
-    facts = [context.facts[share][claim.month] for share in claim.shares]
-    group, one = GROUP.get(claim.kind, claim.kind), facts[0]
+    cells = [context.facts[share][claim.month] for share in claim.shares]
+    other = {cell: MATTERS[context.aspects[cell]] for cell in claim.about if context.aspects[cell] not in EVIDENCE[claim.kind]}
+    group, one = GROUP.get(claim.kind, claim.kind), cells[0]
     if group == "compare":
-        changes = [signed(fact["change"]) if claim.kind == "compare-by-number" else UP[fact["change"] > 0] for fact in facts]
-        said = "better" if claim.positive else "worse"
-        return f"So it was {named[0]} {changes[0]}, {named[1]} {changes[1]}; the claim says {named[0]} was {said}."
+        changes = [signed(fact["change"]) if claim.kind == "compare-by-number" else UP[fact["change"] > 0] for fact in cells]
+        told = ", ".join(f"{name} {other.get(cell, change)}" for name, cell, change in zip(named, claim.about, changes))
+        first = (cells[0]["change"] > cells[1]["change"]) == claim.positive
+        which = "better" if claim.positive else "worse"
+        return f"Told: {told}{'' if other else f', so {which} is {named[0 if first else 1]}'}; claimed: {named[0]}."
     if group == "extreme":
-        changes = {fact["month"]: fact["change"] for fact in context.facts[claim.shares[0]]}
+        share = claim.shares[0]
+        changes = {fact["month"]: fact["change"] for fact in context.facts[share]}
+        cells = [(share, month) for month in range(3)]
+        told = ", ".join(f"{month_word(month)} {other.get(cell, signed(changes[month]))}" for cell, month in zip(cells, changes))
         best = (max if claim.positive else min)(changes, key=changes.__getitem__)
-        which = "best" if claim.positive else "worst"
-        return f"So the {which} was {month_name(best)}; the claim says {month_name(context.months[claim.month])}."
+        which = "" if other else f", so {'best' if claim.positive else 'worst'} is {month_word(best)}"
+        return f"Told: {told}{which}; claimed: {month_word(context.months[claim.month])}."
     if group in ("move", "volatility"):
         words = UP if group == "move" else ("calmer", "wilder")
         positive = one["change"] > 0 if group == "move" else one["swing"] > one["swing_before"]
-        return f"So it was {words[positive]}; the claim says {words[claim.positive]}."
-    found = {"threshold": lambda: signed(one["change"]), "level": lambda: dollars(one["last"])}.get(group, lambda: plain(one[group]))()
-    if group == "threshold":
-        limit = f"above +{plain(claim.threshold)}" if claim.positive else f"below -{plain(claim.threshold)}"
-    else:
-        least = "at least" if group == "streak" else "above"
-        limit = f"{least if claim.positive else 'below'} {plain(claim.threshold)}"
-    return f"So it was {found}; the claim says {limit}."
+        return f"Told: {other.get(claim.about[0], words[positive])}; claimed: {words[claim.positive]}."
+    over = "at least" if group == "streak" else "above"
+    claimed = over if claim.positive else "below"
+    if other:
+        return f"Told: {other[claim.about[0]]}; claimed: {claimed}."
+    found = {"threshold": lambda: one["change"], "level": lambda: one["last"]}.get(group, lambda: one[group])()
+    written = {"threshold": signed, "level": dollars}.get(group, plain)(found)
+    limit = claim.threshold if group != "threshold" or claim.positive else -claim.threshold
+    bound = f"{'-+'[limit > 0] if group == 'threshold' else ''}{plain(abs(limit))}"
+    above = found >= limit if group == "streak" else found > limit
+    return f"Told: {written} against {bound}, {over if above else 'below'}; claimed: {claimed}."
 
 
 def main(profile: str) -> None:

@@ -1,8 +1,9 @@
-"""The paper's method: instruction tuning on (context, claim) -> (label, explanation), and answers by likelihood.
+"""The paper's method: instruction tuning on (context, claim) -> answer. Prompts as tokens, training examples and the loss.
 
-Claims on one context stand in one row of a batch (`catalog.training.branches`): what their prompts begin with is computed once. The loss of
-a batch is the weighted mean of ``-log p`` over the answers' tokens (the paper's conditional LM loss has the weight 1 everywhere): with a
-lower weight on explanations, of some forty tokens, the one token that is the label is not drowned by them.
+The loss of a batch is the weighted mean of ``-log p`` over the answers' tokens (the paper's conditional LM loss has the weight 1
+everywhere): with a lower weight on explanations, of some thirty tokens, the label is not drowned by them. Shown the retrieved sentences,
+every item has a row of its own, since prompts are short. Shown the whole context, the items of one context share a row, in which what
+their prompts begin with stands once (`catalog.training.branches`).
 """
 
 from __future__ import annotations
@@ -10,37 +11,38 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
-from catalog.base.errors import CatalogError
-from catalog.base.progress import progress
 from catalog.models.inference import chat_ids
 from catalog.training.branches import branch_collate, join
-from catalog.training.losses import Batch, label_log_probs, label_logits
-from catalog.training.packing import IGNORE
-from stages.fmdllama.prompts import LABELS, answer, cut_context, prompt
+from catalog.training.losses import Batch, label_log_probs, tensors_of
+from catalog.training.packing import IGNORE, pack
+from stages.fmdllama.prompts import cut_context, prompt, target
 
-FORMS = ("label first", "quote first")  # the paper's order; the explanation before the label, which can then be read off it
-TOGETHER = {"retrieved": 3, "full": 9}  # items of a row: shown the whole context, they have most of their prompts in common
+TOGETHER = {"retrieved": 1, "full": 9}  # items of a training example
+ROW = 320  # tokens of a row of several examples
 Item = Mapping[str, Any]
 
 
-def prompt_ids(tokenizer: Any, item: Item, setting: str, room: int, longest: int, before: Sequence[Item] = ()) -> list[int]:
+def prompt_ids(
+    tokenizer: Any,
+    item: Item,
+    setting: str,
+    form: str,
+    room: int,
+    longest: int,
+    explained: bool = False,
+    before: Sequence[Mapping[str, str]] = (),
+) -> list[int]:
     """Tokens of a prompt in the model's chat template, its context cut where prompt and answer would be longer than ``longest``.
 
     Args:
-        room: tokens kept for the answer.
-        before: solved items, as turns of the conversation before it.
+        room: tokens kept for the answer. before: messages between the system's and the user's: solved items.
     """
-    turns = [
-        {"role": role, "content": text}
-        for solved in before
-        for role, text in (("user", prompt(solved, setting)), ("assistant", answer(solved["label"], solved["explanation"])))
-    ]
 
     def ids_of(asked: Item) -> list[int]:
-        return chat_ids(tokenizer, [*turns, {"role": "user", "content": prompt(asked, setting)}])
+        system, user = prompt(asked, setting, form, explained)
+        return chat_ids(tokenizer, [system, *before, user])
 
     ids = ids_of(item)
     if len(ids) + room <= longest:
@@ -51,53 +53,44 @@ def prompt_ids(tokenizer: Any, item: Item, setting: str, room: int, longest: int
     return cut_context(ids, front, min(behind, len(bare) - front), room, longest)
 
 
-def target(item: Item, form: str, explained: bool) -> tuple[str, str, str]:
-    """Text of an answer in three parts: what stands before its label, the label, and what follows it."""
-    if form not in FORMS:
-        raise CatalogError(f"The form {form!r} of answers is unknown; use {' or '.join(FORMS)}.")
-    explanation = item["explanation"] if explained and item["task"] == "claim" else None
-    if form == "quote first" and explanation is not None:
-        return f"Explanation: {explanation}\nPrediction:", f" {item['label']}", "."
-    before, label, after = answer(item["label"], explanation).partition(item["label"])
-    return before.rstrip(), f" {label}", after
-
-
 def ending(tokenizer: Any, item: Item, form: str, explained: bool, weight: float) -> dict[str, list]:
-    """Tokens, labels and weights of an answer and the end of its turn. The label's tokens weigh 1, all others ``weight``."""
+    """Tokens, labels and weights of an answer and the end of its turn. What follows the label weighs ``weight``, all before it 1."""
     parts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in target(item, form, explained)]
     ids = [token for part in parts for token in part] + [tokenizer.eos_token_id]
-    weights = [weight] * len(ids)
-    first = len(parts[0])
-    weights[first : first + len(parts[1])] = [1.0] * len(parts[1])
-    return {"input_ids": ids, "labels": list(ids), "weight": weights}
+    heavy = sum(map(len, parts[:-1]))
+    return {"input_ids": ids, "labels": list(ids), "weight": [1.0] * heavy + [weight] * (len(ids) - heavy)}
 
 
 def rows(prompts: Sequence[Sequence[int]], answers: Sequence[Mapping[str, list]]) -> dict[str, list]:
     """One row of a batch: what all prompts begin with, then each prompt's rest with its answer."""
-    same = next((i for i, tokens in enumerate(zip(*prompts)) if len(set(tokens)) > 1), min(map(len, prompts)))
-    same = max(1, min(same, min(map(len, prompts)) - 1))
+    same = common(prompts)
     endings = []
     for ids, text in zip(prompts, answers, strict=True):
         rest = list(ids[same:])
-        endings.append(
-            {
-                "input_ids": rest + text["input_ids"],
-                "labels": [IGNORE] * len(rest) + text["labels"],
-                **({"weight": [0.0] * len(rest) + text["weight"]} if "weight" in text else {}),
-            }
-        )
+        weights = [0.0] * len(rest) + text["weight"]
+        endings.append({"input_ids": rest + text["input_ids"], "labels": [IGNORE] * len(rest) + text["labels"], "weight": weights})
     return join(list(prompts[0][:same]), endings)
 
 
-def groups(items: Sequence[Item], setting: str) -> list[list[int]]:
-    """Positions of the items that share a row: those of one context, in parts of at most `TOGETHER` items.
+def common(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all prompts begin with: at least one, and fewer than the shortest has."""
+    shortest = min(map(len, prompts))
+    same = next((i for i, tokens in enumerate(zip(*prompts)) if len(set(tokens)) > 1), shortest)
+    return max(1, min(same, shortest - 1))
 
-    Every item of a row pays for the attention mask over all of them, so that what they share must be worth it.
-    """
-    by_context: dict[str, list[int]] = {}
+
+def spread(values: Sequence[Any], count: int) -> list[Any]:
+    """So many of the values, at even distances, since contexts of one kind of claim may stand together; all of them for 0."""
+    if not count or count >= len(values):
+        return list(values)
+    return [values[i * len(values) // count] for i in range(count)]
+
+
+def groups(items: Sequence[Item], most: int) -> list[list[int]]:
+    """Positions of the items of each context and task, in parts of at most ``most`` items."""
+    by_context: dict[tuple[str, str], list[int]] = {}
     for number, item in enumerate(items):
-        by_context.setdefault(item["context_id"], []).append(number)
-    most = TOGETHER[setting]
+        by_context.setdefault((item["task"], item["context_id"]), []).append(number)
     return [members[i : i + most] for members in by_context.values() for i in range(0, len(members), most)]
 
 
@@ -108,8 +101,22 @@ def examples(
     pairs = []
     for item, with_text in zip(items, explained, strict=True):
         text = ending(tokenizer, item, form, with_text, weight)
-        pairs.append((prompt_ids(tokenizer, item, setting, len(text["input_ids"]), longest), text))
-    return [rows(*zip(*(pairs[i] for i in members))) for members in groups(items, setting)]
+        pairs.append((prompt_ids(tokenizer, item, setting, form, len(text["input_ids"]), longest, with_text), text))
+    if TOGETHER[setting] == 1:
+        return [
+            {
+                "input_ids": ids + text["input_ids"],
+                "labels": [IGNORE] * len(ids) + text["labels"],
+                "weight": [0.0] * len(ids) + text["weight"],
+            }
+            for ids, text in pairs
+        ]
+    return [rows(*zip(*(pairs[i] for i in members))) for members in groups(items, TOGETHER[setting])]
+
+
+def collate(made: Sequence[Mapping[str, list]]) -> Batch:
+    """A batch of examples: of those of one item, several in a row of at most `ROW` tokens; of several items, in rows of their own."""
+    return branch_collate(made) if "ending" in made[0] else tensors_of(pack(made, ROW))
 
 
 def weighted_loss(model: Any, batch: Batch) -> torch.Tensor:
@@ -117,41 +124,3 @@ def weighted_loss(model: Any, batch: Batch) -> torch.Tensor:
     log_probs, _ = label_log_probs(model, batch)
     weights = batch["weight"][batch["labels"] != IGNORE]
     return -(weights * log_probs).sum() / weights.sum()
-
-
-@torch.inference_mode()
-def label_scores(
-    model: Any, tokenizer: Any, items: Sequence[Item], setting: str, longest: int, at_once: int = 6, before: Sequence[Item] = ()
-) -> np.ndarray:
-    """Log-probability (nats) of each label's first token where the answer has its label: (items, labels of the task).
-
-    Args:
-        items: of one task. at_once: rows of a forward pass. before: solved items, see `prompt_ids`.
-
-    Raises:
-        CatalogError: two labels begin with the same token, so that its probability cannot tell them apart.
-    """
-    labels = LABELS[items[0]["task"]]
-    opening = tokenizer(target(items[0], FORMS[0], False)[0], add_special_tokens=False)["input_ids"]
-    firsts = [tokenizer(f" {label}", add_special_tokens=False)["input_ids"][0] for label in labels]
-    if len(set(firsts)) < len(labels):
-        raise CatalogError(f"The tokenizer begins two of the labels {', '.join(labels)} with one token; use another model or other labels.")
-    # The label asked about does not matter: what is read is the whole distribution at its place.
-    asked = {"input_ids": [*opening, firsts[0]], "labels": [*[IGNORE] * len(opening), firsts[0]]}
-    room = len(asked["input_ids"])
-    scores = np.zeros((len(items), len(labels)))
-    parts = groups(items, setting)
-    with progress(len(parts), f"labels, {setting}", "row") as advance:
-        for start in range(0, len(parts), at_once):
-            part = parts[start : start + at_once]
-            made = [
-                rows([prompt_ids(tokenizer, items[i], setting, room, longest, before) for i in members], [asked] * len(members))
-                for members in part
-            ]
-            batch = {key: value.to(model.device) for key, value in branch_collate(made).items()}
-            logits, _, example = label_logits(model, batch)
-            found = logits.log_softmax(-1)[:, firsts].float().cpu().numpy()
-            for group, members in enumerate(part):
-                scores[members] = found[(example == group).cpu().numpy()]
-            advance(len(part))
-    return scores

@@ -1,26 +1,38 @@
-"""Prompts and answers of both tasks, in the form of the paper: a task line, the form of the answer, then the text; two lines of answer.
+"""Prompts and answers of both tasks: what is asked and the lines of the answer as the system's message, then context and claim, or a note.
 
-Training and inference take the same prompt, byte for byte. The context stands before the claim, not behind it as in the paper, so that
-the claims on one context share the beginning of their prompts and it is computed once.
+The answer of the paper has two lines, ``Prediction:`` and ``Explanation:``. Here a line ``Reason:`` may stand before them: in a few words
+what the sentences come to and what the claim says, from which the label follows. Training and inference take the same prompt, byte for
+byte. The context stands before the claim, not behind it as in the paper, so that the claims on one context begin alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from catalog.base.errors import CatalogError
 
 SETTINGS = ("retrieved", "full")  # the sentences on the claim's shares and months alone; the whole context
+FORMS = {"label first": ("Prediction",), "reason first": ("Reason", "Prediction")}  # lines of an answer; the first is the paper's order
 LABELS = {"claim": ("True", "False", "NEI"), "article": ("True", "Fake")}
-CLAIM = (
-    "Task: Decide from the context whether the claim is True, False or NEI (not enough information), and explain why.\n"
-    "Answer in this form:\nPrediction: [True, False or NEI]\nExplanation: [why]\n"
-)
-ARTICLE = "Task: Decide whether the text is True or Fake. Answer in this form:\nPrediction: [True or Fake]\n"
+ASKED = {
+    "claim": "Is the claim True, False or NEI (not enough information)?",
+    "article": "Is the text True or Fake?",
+}
+Item = Mapping[str, Any]
 
 
-def shown(item: Mapping[str, Any], setting: str) -> list[str]:
+class Target(NamedTuple):
+    """An answer in parts, whose tokens are made apart: joined they are the text."""
+
+    opening: str  # `Reason:`, or nothing
+    reason: str
+    before: str  # up to the label
+    label: str
+    after: str
+
+
+def shown(item: Item, setting: str) -> list[str]:
     """Sentences of an item's context that a setting shows, in their order."""
     if setting not in SETTINGS:
         raise CatalogError(f"The setting {setting!r} is unknown; use {' or '.join(SETTINGS)}.")
@@ -29,17 +41,40 @@ def shown(item: Mapping[str, Any], setting: str) -> list[str]:
     return [item["context"][i] for i in item["retrieved"]]
 
 
-def prompt(item: Mapping[str, Any], setting: str) -> str:
-    """What a model is asked."""
+def form_of(item: Item, form: str) -> str:
+    """The form an item is answered in: a note, and a claim of published data, has no reason that could stand first."""
+    if form not in FORMS:
+        raise CatalogError(f"The form {form!r} of answers is unknown; use {' or '.join(FORMS)}.")
+    return form if item["task"] == "claim" else "label first"
+
+
+def prompt(item: Item, setting: str, form: str = "label first", explained: bool = False) -> list[dict[str, str]]:
+    """What a model is asked: the messages of a conversation.
+
+    Args:
+        explained: an explanation is asked for as well.
+    """
+    lines = [*FORMS[form_of(item, form)], *(["Explanation"] if explained and item["task"] == "claim" else [])]
+    system = f"{ASKED[item['task']]} Lines: {' '.join(f'{line}:' for line in lines)}"
     text = " ".join(shown(item, setting))
-    if item["task"] == "article":
-        return f"{ARTICLE}Text: {text}"
-    return f"{CLAIM}Context: {text}\nClaim: {item['claim']}"
+    user = f"Text: {text}" if item["task"] == "article" else f"Context: {text}\nClaim: {item['claim']}"
+    return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
-def answer(label: str, explanation: str | None = None) -> str:
-    """What a model should answer; an article's label is not explained."""
-    return f"Prediction: {label}." if explanation is None else f"Prediction: {label}.\nExplanation: {explanation}"
+def target(item: Item, form: str, explained: bool = False) -> Target:
+    """What a model should answer."""
+    opening, reason, before = "", "", "Prediction:"
+    if form_of(item, form) == "reason first":
+        if not item.get("reason"):
+            raise CatalogError(f"Item {item.get('id')} has no reason, which the form {form!r} puts first; use label first.")
+        opening, reason, before = "Reason:", f" {item['reason']}", "\nPrediction:"
+    after = f".\nExplanation: {item['explanation']}" if explained and item["task"] == "claim" else "."
+    return Target(opening, reason, before, f" {item['label']}", after)
+
+
+def answer(item: Item, form: str = "label first", explained: bool = False) -> str:
+    """The same as one text."""
+    return "".join(target(item, form, explained))
 
 
 def cut_context(tokens: Sequence[int], before: int, behind: int, answer_tokens: int, longest: int) -> list[int]:

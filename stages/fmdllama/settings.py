@@ -33,12 +33,13 @@ class Variant:
 
     name: str
     model: str
-    setting: str  # retrieved or full: what it is shown
-    form: str  # label first or quote first
+    setting: str  # retrieved or full: what it is shown in training
+    asked: tuple[str, ...]  # settings it is asked in afterwards
+    form: str  # label first or reason first
     tasks: tuple[str, ...]  # claim, article
     kinds: tuple[str, ...]  # kinds of claims; empty for all
-    easy_first: bool  # a curriculum: kinds in the order of data.kinds, not shuffled
     contexts: int  # training contexts of claims, each with nine; 0 for all
+    notes: int  # training notes, each with its fake twin; 0 for all
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Train:
 
     variants: tuple[Variant, ...]
     epochs: float
-    batch_rows: int  # rows of an optimiser step, each of some items of one context (`method.TOGETHER`)
+    batch_rows: int  # rows of an optimiser step, each of one item, or of some of one whole context (`method.TOGETHER`)
     micro_rows: int  # of a forward pass; 0 for all
     learning_rate: float
     schedule: str
@@ -57,8 +58,8 @@ class Train:
     alpha: float
     targets: tuple[str, ...]
     layers_from: float  # share of the layers below which no LoRA is attached
-    explain_every: int  # every so manyth claim is learnt with its explanation, the others by their label; 1 for all
-    explanation_weight: float  # of a token that is no label, against a label's 1
+    explain_every: int  # every so manyth claim is asked for its explanation and learnt with it; 1 for all
+    explanation_weight: float  # of a token that follows the label, against 1 of the others
     longest: int  # tokens of prompt and answer; longer contexts are cut
 
 
@@ -66,11 +67,14 @@ class Train:
 class Measure:
     """Answers on the test set."""
 
-    decode_contexts: int  # test contexts whose claims are answered in full, by decoding; 0 for all
+    contexts: dict[str, int]  # setting -> test contexts whose claims are asked about; 0 for all
+    reason_tokens: int  # of a reason that is written before the label is read, at most
+    decode_contexts: int  # test contexts whose claims are answered in full, with the explanation; 0 for all
     new_tokens: int  # of a decoded answer, at most
     temperature: float  # 0 is greedy; the paper samples at 0.9
     top_p: float  # with sampling
     shots: int  # solved training claims before each prompt of the few-shot method; 0 leaves the method out
+    shot_contexts: int  # test contexts whose claims the few-shot method is asked about; 0 for all
     encoder: str  # asset whose token embeddings BERTScore matches
 
 

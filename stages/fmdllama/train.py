@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,11 @@ from catalog.base.params import ROOT, profile_params
 from catalog.models.devices import peak_memory_mb
 from catalog.models.lm import load_lm, require_full
 from catalog.training.adapters import save_lora, save_model, upper_layers
-from catalog.training.branches import branch_collate
 from catalog.training.checkpoints import checkpoint_folder, finish, is_main
 from catalog.training.settings import Settings
 from catalog.training.train import Run, train, train_once
-from stages.fmdllama.method import FORMS, examples, weighted_loss
-from stages.fmdllama.prompts import LABELS, SETTINGS
+from stages.fmdllama.method import collate, examples, spread, weighted_loss
+from stages.fmdllama.prompts import FORMS, LABELS, SETTINGS
 from stages.fmdllama.settings import Params, Train, Variant
 
 STAGE, MODEL = "fmdllama_train", "fmdllama"
@@ -37,20 +35,19 @@ def check(p: Train) -> None:
     for v in p.variants:
         if names.count(v.name) > 1:
             raise CatalogError(f"Two variants are named {v.name}; give each its own name.")
-        if v.setting not in SETTINGS or v.form not in FORMS or not v.tasks or not set(v.tasks) <= set(LABELS):
+        known = {v.setting, *v.asked} <= set(SETTINGS) and v.asked and v.form in FORMS
+        if not known or not v.tasks or not set(v.tasks) <= set(LABELS):
             raise CatalogError(
-                f"Variant {v.name} has the setting {v.setting!r}, the form {v.form!r} and the tasks {', '.join(v.tasks) or 'none'}; "
+                f"Variant {v.name} has the setting {v.setting!r}, is asked in the settings {', '.join(v.asked) or 'none'}, "
+                f"and has the form {v.form!r} and the tasks {', '.join(v.tasks) or 'none'}; "
                 f"the settings are {', '.join(SETTINGS)}, the forms {', '.join(FORMS)}, the tasks {', '.join(LABELS)}."
             )
     if p.explain_every < 1:
         raise CatalogError(f"train.explain_every is {p.explain_every} but must be 1 (all claims) or more.")
 
 
-def chosen(v: Variant, items: pl.DataFrame, kinds: list[str]) -> list[dict[str, Any]]:
-    """Training items of a variant, those of a context together; with ``easy_first`` contexts in the order of their hardest kind.
-
-    Args:
-        kinds: of claims, easiest first.
+def chosen(v: Variant, items: pl.DataFrame) -> list[dict[str, Any]]:
+    """Training items of a variant, those of a context together.
 
     Raises:
         CatalogError: there is none.
@@ -58,22 +55,16 @@ def chosen(v: Variant, items: pl.DataFrame, kinds: list[str]) -> list[dict[str, 
     part = items.filter(pl.col("split") == "train", pl.col("task").is_in(v.tasks))
     if v.kinds:
         part = part.filter((pl.col("task") != "claim") | pl.col("kind").is_in(v.kinds))
-    if v.contexts:
-        first = part.filter(task="claim")["context_id"].unique(maintain_order=True)[: v.contexts]
-        part = part.filter((pl.col("task") != "claim") | pl.col("context_id").is_in(first.implode()))
+    for task, count in (("claim", v.contexts), ("article", v.notes)):
+        kept = spread(part.filter(task=task)["context_id"].unique(maintain_order=True).to_list(), count)
+        part = part.filter((pl.col("task") != task) | pl.col("context_id").is_in(kept))
     if part.is_empty():
         raise CatalogError(f"Variant {v.name} has no training item; correct its tasks and kinds.")
-    rows = part.to_dicts()
-    if v.easy_first:
-        groups = [list(group) for _, group in groupby(rows, key=lambda row: row["context_id"])]
-        level = {kind: number for number, kind in enumerate(kinds)}
-        groups.sort(key=lambda group: max(level.get(row["kind"], 0) for row in group))
-        rows = [row for group in groups for row in group]
-    return rows
+    return part.to_dicts()
 
 
 def settings(p: Train, n_layers: int, seed: int) -> Settings:
-    """Of a variant; rank 0 trains all weights."""
+    """Of a variant; rank 0 trains all weights. Rows of like length stand in one batch, which leaves less padding."""
     return Settings(
         epochs=p.epochs,
         batch_size=p.batch_rows,
@@ -86,7 +77,8 @@ def settings(p: Train, n_layers: int, seed: int) -> Settings:
         lora_alpha=p.alpha,
         lora_targets=p.targets,
         lora_layers=upper_layers(n_layers, p.layers_from) if p.rank else (),
-        save_steps=20,
+        group_by_length=True,
+        save_steps=40,
         log_steps=5,
         seed=seed,
     )
@@ -101,13 +93,11 @@ def fit(v: Variant, items: pl.DataFrame, params: Params, profile: str, folder: P
     """Train one variant and write it to ``folder`` (of the main process); its row of `variants.parquet` and its run."""
     p = params.train
     model, tokenizer = load_lm(v.model)
-    rows = chosen(v, items, list(params.data.kinds))
-    quoting = v.form == "quote first"  # then the label is read off the explanation, which every item has and whose tokens weigh as much
-    weight, every = (1.0, 1) if quoting else (p.explanation_weight, p.explain_every)
-    made = examples(tokenizer, rows, v.setting, v.form, weight, p.longest, explained(len(rows), every))
+    rows = chosen(v, items)
+    made = examples(tokenizer, rows, v.setting, v.form, p.explanation_weight, p.longest, explained(len(rows), p.explain_every))
     s = settings(p, model.config.num_hidden_layers, params.seed)
     kept = checkpoint_folder(STAGE, profile, model, made, s, extra=vars(v))
-    options = {"loss_fn": weighted_loss, "collate": branch_collate, "desc": v.name}
+    options = {"loss_fn": weighted_loss, "collate": collate, "desc": v.name}
     found = train_once(model, made, s, kept, **options) if p.rank else train(model, made, s, checkpoints=kept, **options)
     if is_main():
         if p.rank:

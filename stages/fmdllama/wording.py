@@ -36,9 +36,14 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def month_name(month: datetime.date) -> str:
-    """``March 2005``, in English whatever the machine's language."""
+    """``March 2005``."""
+    return f"{month_word(month)} {month.year}"
+
+
+def month_word(month: datetime.date) -> str:
+    """``March``, in English whatever the machine's language."""
     names = "January February March April May June July August September October November December".split()
-    return f"{names[month.month - 1]} {month.year}"
+    return names[month.month - 1]
 
 
 def quarter(month: datetime.date) -> dict[str, Any]:

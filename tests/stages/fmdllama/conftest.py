@@ -7,10 +7,13 @@ import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from stages.fmdllama.prompts import ARTICLE, CLAIM
+from stages.fmdllama.prompts import ASKED
 
 CHAT = "{% for m in messages %}<user>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<model>{% endif %}"
-TEXT = f"{CLAIM} {ARTICLE} Context: Text: Claim: Explanation: A B C rose fell by 1 2 3 4 % . in May June That bears the claim out Fake"
+TEXT = (
+    f"{ASKED} Lines: Reason: Prediction: \n It was up down; the claim says open context leaves it Context: Text: Claim: Explanation: "
+    "A B C rose fell by 1 2 3 4 % . in May June That bears the claim out Fake"
+)
 
 
 @pytest.fixture(scope="session")

@@ -30,39 +30,28 @@ def invented(items, skill, explained):
     """Answers of a variant that knows a share of the labels, beside a model that always says True, in the measuring stage's form."""
     rng = np.random.default_rng(1)
     rows, texts = [], []
-    for method in ("untuned", "few-shot", "tuned"):
+    for method in ("untuned", "few-shot", "labelled", "reasoned"):
         for setting in ("retrieved", "full"):
             for item in items.filter(split="test").iter_rows(named=True):
-                if method == "few-shot" and item["task"] == "article":
+                if (method == "few-shot" and item["task"] == "article") or (method == "labelled" and setting == "full"):
                     continue
                 labels = LABELS[item["task"]]
                 wrong = [label for label in labels if label != item["label"]]
-                knows = rng.random() < (skill if method == "tuned" else 0.4)
+                knows = rng.random() < (skill if method == "reasoned" else 0.4)
                 label = item["label"] if knows else wrong[rng.integers(len(wrong))]
                 key = {"method": method, "model": "smollm2", "setting": setting, "task": item["task"], "id": item["id"]}
-                rows.append(key | {"label": label, "scores": [-1.0] * len(labels)})
-                if item["task"] == "claim" and method != "few-shot":
-                    good = explained if method == "tuned" else not explained
-                    text = answer(label, item["explanation"]) if good else "A price."
+                rows.append(key | {"label": label, "scores": [-1.0] * len(labels), "reason": ""})
+                if item["task"] == "claim" and method in ("untuned", "reasoned"):
+                    good = explained if method == "reasoned" else not explained
+                    text = answer(item | {"label": label}, "label first", True) if good else "A price."
                     found = parse(text)
                     texts.append(key | {"text": text, "label": found.label, "status": found.status, "explanation": found.explanation})
     raw = {"items": items, "likelihoods": pl.DataFrame(rows, schema=measure.LIKELIHOODS)}
     raw["answers"] = pl.DataFrame([text | {"bertscore": 0.5} for text in texts], schema=measure.ANSWERS)
-    raw["variants"] = pl.DataFrame(
-        [
-            {
-                "variant": "tuned",
-                "model": "smollm2",
-                "setting": "retrieved",
-                "form": "label first",
-                "items": 1,
-                "contexts": 1,
-                "tokens": 1,
-                "labelled": 1,
-            }
-        ]
-    )
-    return raw | {"curves": pl.DataFrame({"variant": ["tuned"] * 2, "step": [1, 2], "loss": [2.0, 1.0], "lr": [0.1, 0.1]})}
+    variant = {"model": "smollm2", "setting": "retrieved", "items": 1, "contexts": 1, "tokens": 1, "labelled": 1}
+    forms = {"reasoned": "reason first", "labelled": "label first"}
+    raw["variants"] = pl.DataFrame([{"variant": name, "form": form} | variant for name, form in forms.items()])
+    return raw | {"curves": pl.DataFrame({"variant": ["reasoned"] * 2, "step": [1, 2], "loss": [2.0, 1.0], "lr": [0.1, 0.1]})}
 
 
 def about(main):
@@ -73,7 +62,7 @@ def about(main):
 
 def judged(raw, tmp_path):
     """Verdict of each claim on the reports that the evaluation writes of ``raw``."""
-    params = about({"retrieved": "tuned", "full": "tuned", "article": "tuned"})
+    params = about(dict.fromkeys(("retrieved", "full", "article"), "reasoned"))
     t = evaluate.own_tables(raw, Reader(WORDINGS, NAMES.values()), params)
     (tmp_path / "stages").symlink_to(evaluate.ROOT / "stages")
     evaluate.write_tables(t, "fmdllama", "small", root=tmp_path)
@@ -103,12 +92,12 @@ ABOUT_A_MODEL = (
         "two-way-task",
     ),
     *("bar-accuracy", "bar-nei", "true-against-false", "beyond-the-topic", "finds-the-sentence", "readable"),
+    *("reasoning-first", "reasoning-first-on-signs"),
 )
 
 
 def test_claims_about_a_model_hold_for_a_good_one(items, tmp_path):
     verdicts = judged(invented(items, 1.0, True), tmp_path)
-    assert verdicts.pop("reasoning-first") == "not measured"  # no invented variant reasons before it labels
     assert {name: verdicts[name] for name in ABOUT_A_MODEL} == dict.fromkeys(ABOUT_A_MODEL, "holds")
     assert verdicts["splits-apart"] == verdicts["no-leak-in-notes"] == "holds"
     assert "fails" not in verdicts.values() and "not measured" not in verdicts.values()
@@ -116,7 +105,6 @@ def test_claims_about_a_model_hold_for_a_good_one(items, tmp_path):
 
 def test_claims_about_a_model_fail_for_a_bad_one(items, tmp_path):
     verdicts = judged(invented(items, 0.02, False), tmp_path)
-    assert verdicts.pop("reasoning-first") == "not measured"  # no invented variant reasons before it labels
     assert {name: verdicts[name] for name in ABOUT_A_MODEL} == dict.fromkeys(ABOUT_A_MODEL, "fails")
     assert set(verdicts) - set(ABOUT_A_MODEL) == {"labels-follow-from-the-text", "no-leak", "no-leak-in-notes", "splits-apart"}
 
@@ -152,16 +140,16 @@ def test_names_of_the_methods_are_those_of_the_measuring_stage():
 
 def test_the_evaluation_is_the_same_twice(items):
     raw = invented(items, 0.6, True)
-    params = about({"retrieved": "tuned", "full": None, "article": None})
+    params = about({"retrieved": "reasoned", "full": None, "article": None})
     one, two = (evaluate.own_tables(raw, Reader(WORDINGS, NAMES.values()), params) for _ in range(2))
     assert all(one[name].equals(two[name]) for name in one)
     rows = evaluate.result_rows(one["scores"], one["leakage"], "small")
     assert evaluate.result_rows(two["scores"], two["leakage"], "small") == rows
-    told = one["scores"].filter(method="tuned", setting="full", decoding="likelihood", kind="all", task="claim").row(0, named=True)
+    told = one["scores"].filter(method="reasoned", setting="full", decoding="likelihood", kind="all", task="claim").row(0, named=True)
     (row,) = (
         row
         for row in rows
-        if (row["experiment"], row["method"], row["split"]) == ("claim, full", "tuned", "test") and "false" in row["metric"]
+        if (row["experiment"], row["method"], row["split"]) == ("claim, full", "reasoned", "test") and "false" in row["metric"]
     )
     assert (row["value"], row["n"]) == (told["true_false"], told["true_false_n"]) and row["n"] < told["n"]
     assert one["scores"].filter(role="reader", kind="all")["accuracy"].to_list() == [1.0] * 3  # both settings, and the notes

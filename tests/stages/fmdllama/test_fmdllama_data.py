@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import math
+import re
 
 import numpy as np
 import polars as pl
@@ -238,3 +239,14 @@ def test_thresholds_lie_between_the_true_and_the_false_figure(kind, true, false,
 def test_parameters_that_cannot_be_are_named(change, said):
     with pytest.raises(CatalogError, match=said):
         dataset.build(dataclasses.replace(PARAMS, **change), DAILY, NAMES, WORDINGS, seed=3)
+
+
+MATTER = re.compile(r"\ba (move|change|price|swing|run|dip)\b")
+
+
+def test_the_label_follows_from_the_reason_alone():
+    """Told another matter: NEI; told what is claimed: True; else False."""
+    for row in dataset.build(PARAMS, DAILY, NAMES, WORDINGS, seed=3).filter(task="claim").iter_rows(named=True):
+        told, claimed = row["reason"].removeprefix("Told: ").removesuffix(".").split("; claimed: ")
+        label = "NEI" if MATTER.search(told) else "True" if f" {told}".endswith(f" {claimed}") else "False"
+        assert label == row["label"], row["reason"]

@@ -120,7 +120,16 @@ SAID = {
 def likelihoods(said=SAID, setting="retrieved", model="tiny"):
     ids = FEW.filter(task="claim")["id"].to_list()
     rows = [
-        {"method": method, "model": model, "setting": setting, "task": "claim", "id": name, "label": label, "scores": [0.0] * 3}
+        {
+            "method": method,
+            "model": model,
+            "setting": setting,
+            "task": "claim",
+            "id": name,
+            "label": label,
+            "scores": [0.0] * 3,
+            "reason": "",
+        }
         for method, labels in said.items()
         for name, label in zip(ids, labels)
     ]
@@ -177,8 +186,8 @@ def test_scores_of_labels_by_hand():
 def test_an_unreadable_answer_is_wrong_and_counted():
     ids = FEW.filter(task="claim")["id"].to_list()
     texts = {
-        ids[0]: answer("True", "A rose by 1 %."),
-        ids[1]: answer("True", "A rose by 1 %. That bears the claim out."),
+        ids[0]: answer({"task": "claim", "label": "True", "explanation": "A rose by 1 %."}, explained=True),
+        ids[1]: answer({"task": "claim", "label": "True", "explanation": "A rose by 1 %. That bears the claim out."}, explained=True),
         ids[2]: "I cannot say.",
     }
     _, explained, tested, found, labels = made(written(texts))
@@ -285,7 +294,7 @@ def test_differences_are_taken_on_items_that_both_answered():
     """Written answers on one context against copies on all three: the copies of the two others do not count."""
     ids = FEW.filter(task="claim")["id"].to_list()
     gold = "A rose by 1 %. That bears the claim out."
-    answers = written(dict.fromkeys(ids[:3], answer("True", gold)))
+    answers = written(dict.fromkeys(ids[:3], answer({"task": "claim", "label": "True", "explanation": gold}, explained=True)))
     rows = [
         {"task": "claim", "id": name, "setting": "retrieved", "method": rivals.COPY, "explanation": gold if i < 3 else ""}
         for i, name in enumerate(ids)

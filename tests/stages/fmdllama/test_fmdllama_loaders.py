@@ -65,7 +65,9 @@ def test_instructions(tmp_path):
         "the same text as an earlier row": 1,
     }
     assert len(found.items) + sum(found.dropped.values()) == len(rows) and found.items["id"].is_unique().all()
-    assert prompt(first, "full").endswith("Context: They fell. The claim: it is wrong. Context: none.\nClaim: Did sales rise?")
+    assert prompt(first, "full")[1]["content"].endswith(
+        "Context: They fell. The claim: it is wrong. Context: none.\nClaim: Did sales rise?"
+    )
 
 
 def test_finfact(tmp_path):

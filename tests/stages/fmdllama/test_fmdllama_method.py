@@ -6,15 +6,21 @@ import torch
 
 from catalog.base.errors import CatalogError
 from catalog.models.inference import chat_ids
-from catalog.training.branches import branch_collate
 from catalog.training.losses import label_log_probs, tensors_of
 from catalog.training.packing import IGNORE, pack
-from stages.fmdllama import method
+from stages.fmdllama import labelling, method
 from stages.fmdllama.prompts import prompt
 
 
 def claim(text, label, context, retrieved, group="c1", explanation="A rose."):
-    row = {"task": "claim", "claim": text, "label": label, "context": context, "retrieved": retrieved}
+    row = {
+        "task": "claim",
+        "claim": text,
+        "reason": "It was up; the claim says up.",
+        "label": label,
+        "context": context,
+        "retrieved": retrieved,
+    }
     return row | {"context_id": group, "explanation": explanation, "id": f"{group}-{text}"}
 
 
@@ -43,7 +49,7 @@ def alone(tokenizer, items, setting, form, weight, explained):
     """The same examples with a row for each."""
     out = []
     for item, with_text in zip(items, explained):
-        before = chat_ids(tokenizer, prompt(item, setting))
+        before = chat_ids(tokenizer, prompt(item, setting, form, with_text))
         text = method.ending(tokenizer, item, form, with_text, weight)
         out.append(
             {
@@ -60,28 +66,30 @@ def alone(tokenizer, items, setting, form, weight, explained):
     [
         ("label first", True, "Prediction: True.\nExplanation: A rose."),
         ("label first", False, "Prediction: True."),
-        ("quote first", True, "Explanation: A rose.\nPrediction: True."),
+        ("reason first", False, "Reason: It was up; the claim says up.\nPrediction: True."),
+        ("reason first", True, "Reason: It was up; the claim says up.\nPrediction: True.\nExplanation: A rose."),
     ],
 )
-def test_what_is_learnt_is_the_answer_and_its_label_weighs_most(tokenizer, form, explained, written):
+def test_what_is_learnt_is_the_answer_and_what_follows_its_label_weighs_less(tokenizer, form, explained, written):
     made = method.ending(tokenizer, ITEMS[0], form, explained, 0.25)
     assert text_of(tokenizer, made["input_ids"]) == f"{written}</s>"
     assert made["labels"] == made["input_ids"]
     heavy = [token for token, weight in zip(tokenizer.convert_ids_to_tokens(made["input_ids"]), made["weight"]) if weight == 1]
-    assert heavy == [" True"] and set(made["weight"]) == {0.25, 1.0}
+    assert "".join(heavy) == written[: written.index("True") + 4] and set(made["weight"]) == {0.25, 1.0}
 
 
 def test_an_article_has_no_explanation(tokenizer):
     assert text_of(tokenizer, method.ending(tokenizer, NOTE, "label first", True, 0.5)["input_ids"]) == "Prediction: Fake.</s>"
 
 
-@pytest.mark.parametrize("setting", ["retrieved", "full"])
-def test_a_row_of_claims_gives_the_loss_of_rows_of_their_own(tokenizer, model, setting):
+@pytest.mark.parametrize(("setting", "rows"), [("retrieved", 1), ("full", 2)])
+def test_a_row_of_claims_gives_the_loss_of_rows_of_their_own(tokenizer, model, setting, rows):
     explained = [True, False, True]
-    shared = branch_collate(method.examples(tokenizer, ITEMS, setting, "label first", 0.5, 4096, explained))
-    apart = tensors_of(pack(alone(tokenizer, ITEMS, setting, "label first", 0.5, explained), 0))
-    assert len(shared["input_ids"]) == 2 and len(apart["input_ids"]) == 3
-    assert shared["input_ids"].shape[1] < sum((apart["example"] == i).sum() for i in range(2))  # the context stands there once
+    shared = method.collate(method.examples(tokenizer, ITEMS, setting, "reason first", 0.5, 4096, explained))
+    apart = tensors_of(pack(alone(tokenizer, ITEMS, setting, "reason first", 0.5, explained), 0))
+    assert len(shared["input_ids"]) == rows and len(apart["input_ids"]) == 3
+    if setting == "full":  # the context stands there once
+        assert shared["input_ids"].shape[1] < sum((apart["example"] == i).sum() for i in range(2))
     assert method.weighted_loss(model, shared).item() == pytest.approx(method.weighted_loss(model, apart).item(), abs=1e-5)
     assert sorted(label_log_probs(model, shared)[0].tolist()) == pytest.approx(sorted(label_log_probs(model, apart)[0].tolist()), abs=1e-4)
 
@@ -99,18 +107,46 @@ def test_a_long_context_is_cut_and_the_answer_is_not(tokenizer):
     text = text_of(tokenizer, row["input_ids"])
     assert len(row["input_ids"]) == 120
     assert text.endswith("\nClaim: A rose in May.<model>Prediction: True.\nExplanation: A rose.</s>")
-    assert text.startswith("<user>Task: Decide") and text.count("A rose by 1 %.") >= 5
+    assert text.startswith("<user>Is the claim True") and text.count("A rose by 1 %.") >= 5
     with pytest.raises(CatalogError, match="beside its context"):
         method.examples(tokenizer, [item], "full", "label first", 1.0, 40, [True])
 
 
-def test_likelihoods_of_labels_do_not_depend_on_neighbours_or_order(tokenizer, model):
-    together = method.label_scores(model, tokenizer, ITEMS, "full", 4096)
-    backwards = method.label_scores(model, tokenizer, ITEMS[::-1], "full", 4096, at_once=1)[::-1]
-    by_one = np.concatenate([method.label_scores(model, tokenizer, [item], "full", 4096) for item in ITEMS])
-    assert together.shape == (3, 3)
-    np.testing.assert_allclose(together, backwards, atol=1e-4)
-    np.testing.assert_allclose(together, by_one, atol=1e-4)
+def scored(model, tokenizer, items, form, setting="full", most=8, before=(), members=None):
+    prompts = [method.prompt_ids(tokenizer, item, setting, form, 20, 4096, before=before) for item in items]
+    return labelling.label_scores(model, tokenizer, items, form, prompts, members or method.groups(items, 9), most)
+
+
+@pytest.mark.parametrize("form", ["label first", "reason first"])
+def test_likelihoods_of_labels_do_not_depend_on_neighbours_or_order(tokenizer, model, form, monkeypatch):
+    together = scored(model, tokenizer, ITEMS, form)
+    backwards = scored(model, tokenizer, ITEMS[::-1], form)
+    apart = scored(model, tokenizer, ITEMS, form, members=[[0], [1], [2]])
+    monkeypatch.setattr(labelling, "AT_ONCE", 1)
+    by_one = scored(model, tokenizer, ITEMS, form)
+    assert together.scores.shape == (3, 3)
+    for other in (backwards.scores[::-1], apart.scores, by_one.scores):
+        np.testing.assert_allclose(together.scores, other, atol=1e-4)
+    assert together.reasons == backwards.reasons[::-1] == apart.reasons == by_one.reasons
+    assert (form == "label first") == (together.reasons == [""] * 3)
+
+
+@pytest.mark.parametrize("most", [0, 1, 8])
+def test_a_label_behind_a_reason_by_hand(tokenizer, model, most):
+    """Token by token without a cache: the likeliest ones to the end of the line, then the label's distribution behind "Prediction:"."""
+    ids = chat_ids(tokenizer, prompt(ITEMS[0], "full", "reason first")) + tokenizer("Reason:", add_special_tokens=False)["input_ids"]
+    written = []
+    with torch.no_grad():
+        while len(written) < most:
+            token = int(model(torch.tensor([ids + written])).logits[0, -1].argmax())
+            if token == tokenizer.eos_token_id or tokenizer.decode([token]) == "\n":
+                break
+            written.append(token)
+        ids += written + tokenizer("\nPrediction:", add_special_tokens=False)["input_ids"]
+        expected = model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)[tokenizer.convert_tokens_to_ids([" True", " False", " NEI"])]
+    found = scored(model, tokenizer, ITEMS[:1], "reason first", most=most)
+    np.testing.assert_allclose(found.scores[0], expected, atol=1e-4)
+    assert found.reasons == [tokenizer.decode(written).strip()]
 
 
 def test_likelihood_of_a_label_by_hand(tokenizer, model):
@@ -118,10 +154,15 @@ def test_likelihood_of_a_label_by_hand(tokenizer, model):
     ids = chat_ids(tokenizer, prompt(NOTE, "full")) + tokenizer("Prediction:", add_special_tokens=False)["input_ids"]
     with torch.no_grad():
         expected = model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)[tokenizer.convert_tokens_to_ids([" True", " Fake"])]
-    np.testing.assert_allclose(method.label_scores(model, tokenizer, [NOTE], "full", 4096)[0], expected, atol=1e-4)
+    np.testing.assert_allclose(scored(model, tokenizer, [NOTE], "reason first").scores[0], expected, atol=1e-4)
 
 
 def test_labels_that_begin_alike_are_refused(tokenizer, model, monkeypatch):
-    monkeypatch.setitem(method.LABELS, "claim", ("True", "True that"))
+    monkeypatch.setitem(labelling.LABELS, "claim", ("True", "True that"))
     with pytest.raises(CatalogError, match="begins two of the labels True, True that"):
-        method.label_scores(model, tokenizer, ITEMS[:1], "full", 4096)
+        scored(model, tokenizer, ITEMS[:1], "label first")
+
+
+def test_values_at_even_distances():
+    assert method.spread([0, 1, 2, 3, 4, 5], 3) == [0, 2, 4]
+    assert method.spread([0, 1], 0) == [0, 1] == method.spread([0, 1], 5)

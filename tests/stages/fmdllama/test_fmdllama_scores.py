@@ -48,6 +48,10 @@ def test_answers_as_the_papers_notebook_reads_them(text, label, explanation):
         ("It would be wrong to call this true.", None, "", "no prediction"),
         ("Prediction: False.\nExplanation: It is not true that rates doubled.", "False", "It is not true that rates doubled.", "ok"),
         ("Explanation: I would say Prediction: True", None, "I would say Prediction: True", "no prediction"),
+        ("Explanation: It fell,\nand fell.\nPrediction: False.", "False", "It fell,\nand fell.", "ok"),
+        ("Explanation: It fell. Prediction: True\nPrediction: False.", "False", "It fell. Prediction: True", "ok"),
+        ("Prediction: True.\nExplanation: It rose.\nPrediction: False.", None, "It rose.", "several labels"),
+        ("Reason: It was up; the claim says up.\nPrediction: True.\nExplanation: It rose.", "True", "It rose.", "ok"),
         ("  \n", None, "", "empty"),
         ("", None, "", "empty"),
     ],
@@ -63,8 +67,10 @@ def test_labels_of_the_two_way_task():
 
 def test_what_is_written_is_read_back():
     for label in ("True", "False", "NEI"):
-        assert parse(answer(label, "It rose: by 3 %.")) == (label, "It rose: by 3 %.", "ok")
-        assert parse(f"Assistant: {answer(label, 'It rose.')}", "paper") == (label, "It rose.", "ok")
+        item = {"task": "claim", "label": label, "reason": "It was up; the claim says down.", "explanation": "It rose: by 3 %."}
+        assert parse(answer(item, "reason first", True)) == (label, "It rose: by 3 %.", "ok")
+        assert parse(answer(item, explained=True)) == (label, "It rose: by 3 %.", "ok")
+        assert parse(f"Assistant: {answer(item, explained=True)}", "paper") == (label, "It rose: by 3 %.", "ok")
 
 
 def test_classification_scores_by_hand():
@@ -127,8 +133,8 @@ ITEM = {"task": "claim", "claim": "A rose.", "context": ["Lead.", "A: +1 %.", "B
 
 
 def test_prompts_of_both_settings():
-    assert prompt(ITEM, "retrieved").endswith("Context: A: +1 %.\nClaim: A rose.")
-    assert prompt(ITEM, "full").endswith("Context: Lead. A: +1 %. B: -1 %.\nClaim: A rose.")
+    assert prompt(ITEM, "retrieved")[1]["content"].endswith("Context: A: +1 %.\nClaim: A rose.")
+    assert prompt(ITEM, "full")[1]["content"].endswith("Context: Lead. A: +1 %. B: -1 %.\nClaim: A rose.")
     with pytest.raises(CatalogError, match="'half' is unknown"):
         prompt(ITEM, "half")
 

@@ -14,8 +14,8 @@ from stages.fmdllama.settings import Params, Variant
 
 SMALL = profile_params(Params, "fmdllama", "small")
 BOTH = (
-    Variant("retrieved", "tiny", "retrieved", "label first", ("claim",), (), False, 0),
-    Variant("quoting", "tiny", "full", "quote first", ("claim", "article"), ("sign",), True, 2),
+    Variant("labelled", "tiny", "retrieved", ("retrieved",), "label first", ("claim",), (), 0, 0),
+    Variant("reasoned", "tiny", "full", ("retrieved", "full"), "reason first", ("claim", "article"), ("sign",), 2, 1),
 )
 
 
@@ -37,6 +37,7 @@ def item(split, group, kind, label, task="claim"):
         "claim": f"{share} rose in May.",
         "context": ["A B C in May.", "A rose by 1 %.", "B fell by 2 %."],
         "retrieved": [{"A": 1, "B": 2, "C": 0}[share]],
+        "reason": "The context leaves it open." if label == "NEI" else f"It was {label == 'True' and 'up' or 'down'}; the claim says up.",
         "explanation": "A rose.",
     }
 
@@ -58,7 +59,7 @@ def project(tmp_path, monkeypatch, tokenizer, model):
     params = dataclasses.replace(
         SMALL,
         train=dataclasses.replace(SMALL.train, variants=BOTH, epochs=2, batch_rows=2, micro_rows=0, rank=2, learning_rate=0.01),
-        measure=dataclasses.replace(SMALL.measure, decode_contexts=2, new_tokens=6),
+        measure=dataclasses.replace(SMALL.measure, decode_contexts=2, new_tokens=6, contexts={"retrieved": 0, "full": 2}, shot_contexts=2),
     )
     state = {name: value.clone() for name, value in model.state_dict().items()}
 
@@ -92,22 +93,25 @@ def test_the_stages_write_what_they_say_and_the_same_bytes_twice(project):
     assert written[0] == written[1]
 
     variants = pl.read_parquet(root / "models/fmdllama/small/variants.parquet").to_dicts()
-    assert [(row["variant"], row["items"], row["contexts"]) for row in variants] == [("retrieved", 9, 3), ("quoting", 8, 3)]
+    assert [(row["variant"], row["items"], row["contexts"]) for row in variants] == [("labelled", 9, 3), ("reasoned", 8, 3)]
     likelihoods = pl.read_parquet(root / "models/fmdllama_answers/small/likelihoods.parquet")
     counts = likelihoods.group_by("method", "setting", "task").len().sort("method", "setting", "task").rows()
     assert counts == [
-        ("few-shot", "full", "claim", 9),
-        ("few-shot", "retrieved", "claim", 9),
-        ("retrieved", "retrieved", "claim", 9),  # "quoting" reads its label off what it writes
+        ("few-shot", "full", "claim", 6),
+        ("few-shot", "retrieved", "claim", 6),
+        ("labelled", "retrieved", "claim", 9),
+        ("reasoned", "full", "article", 2),
+        ("reasoned", "full", "claim", 6),
+        ("reasoned", "retrieved", "claim", 9),
         ("untuned", "full", "article", 2),
-        ("untuned", "full", "claim", 9),
+        ("untuned", "full", "claim", 6),
         ("untuned", "retrieved", "claim", 9),
     ]
     for row in likelihoods.iter_rows(named=True):
         best = max(range(len(row["scores"])), key=row["scores"].__getitem__)
         assert row["label"] == {"claim": ("True", "False", "NEI"), "article": ("True", "Fake")}[row["task"]][best]
     answers = pl.read_parquet(root / "models/fmdllama_answers/small/answers.parquet")
-    assert answers.group_by("method").len().sort("method").rows() == [("quoting", 6), ("retrieved", 6), ("untuned", 12)]
+    assert answers.group_by("method").len().sort("method").rows() == [("labelled", 6), ("reasoned", 6), ("untuned", 12)]
     assert answers.filter(pl.col("label").is_null())["status"].ne("ok").all()
     assert answers["bertscore"].is_between(-1, 1).all()
 
@@ -124,24 +128,26 @@ def test_training_changes_what_is_likely(project):
         measure.main("small")
     found = pl.read_parquet(root / "models/fmdllama_answers/small/likelihoods.parquet").join(items.select("id", gold="label"), on="id")
     right = dict(found.group_by("method").agg((pl.col("label") == pl.col("gold")).mean()).iter_rows())
-    assert right["retrieved"] == 1.0 and right["untuned"] < 1.0
+    assert right["labelled"] == 1.0 and right["untuned"] < 1.0
 
 
-def test_a_curriculum_puts_easy_kinds_first_and_keeps_contexts_together():
+def test_training_items_are_of_contexts_at_even_distances():
     items = pl.DataFrame(ITEMS, schema=dataset.SCHEMA)
-    v = dataclasses.replace(BOTH[0], easy_first=True)
-    rows = stage.chosen(v, items, ["direction", "sign"])
-    assert [row["context_id"] for row in rows] == ["train-3"] * 3 + ["train-1"] * 3 + ["train-2"] * 3
-    with pytest.raises(CatalogError, match="retrieved has no training item"):
-        stage.chosen(dataclasses.replace(v, kinds=("level",)), items, ["direction"])
+    rows = stage.chosen(dataclasses.replace(BOTH[0], contexts=1), items)
+    assert [row["context_id"] for row in rows] == ["train-1"] * 3
+    assert len(stage.chosen(BOTH[0], items)) == 9
+    with pytest.raises(CatalogError, match="labelled has no training item"):
+        stage.chosen(dataclasses.replace(BOTH[0], kinds=("level",)), items)
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"variants": (BOTH[0], BOTH[0])}, "Two variants are named retrieved"),
+        ({"variants": (BOTH[0], BOTH[0])}, "Two variants are named labelled"),
         ({"variants": (dataclasses.replace(BOTH[0], setting="half"),)}, "the setting 'half'"),
         ({"variants": (dataclasses.replace(BOTH[0], tasks=()),)}, "the tasks none"),
+        ({"variants": (dataclasses.replace(BOTH[0], asked=()),)}, "is asked in the settings none"),
+        ({"variants": (dataclasses.replace(BOTH[0], form="quote first"),)}, "the form 'quote first'"),
         ({"explain_every": 0}, "explain_every is 0"),
     ],
 )
