@@ -2,7 +2,7 @@
 
 ``paper`` is the released evaluation (GitHub lzw108/FMD, commit a4bd36a): all white space of lines becomes spaces, the answer begins behind
 the first ``Assistant:`` of the whole decoded text, and the label is the one word behind ``Prediction: ``. Its code 99 is no label here.
-``strict`` reads only what was generated: one line that begins with ``Prediction:`` and has a label and nothing else, wherever it stands. The
+``strict`` reads only what was generated: one line that begins with ``Prediction:`` and has a label and nothing else, wherever it is. The
 explanation ends where such a line begins, so that an answer may also give its reasons first.
 """
 

@@ -1,6 +1,6 @@
 """`python -m stages.fmdllama.attempt VARIANT [name=value …]`: train a variant once and score it on the split `valid`, and write nothing.
 
-Choices of a form, of how many items and of a rate are made so, never on the test items. `name=value` changes a field of the variant or of the
+Choices of form, number of items and rate are made so, never on the test items. `name=value` changes a field of the variant or of the
 group `train` of params.yaml: ``form='reason first' contexts=80 learning_rate=0.0005``. `--limit` asks about so many contexts.
 """
 
