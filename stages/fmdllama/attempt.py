@@ -25,6 +25,7 @@ from catalog.training.adapters import folded, lora, save_lora, saved_lora
 from catalog.training.train import train
 from stages.fmdllama.measure import Asked, likelihoods, of_contexts
 from stages.fmdllama.method import collate, examples, weighted_loss
+from stages.fmdllama.reasons import label
 from stages.fmdllama.settings import Params, Train, Variant
 from stages.fmdllama.tables import GROUPS, of_labels
 from stages.fmdllama.train import check, chosen, explained, settings
@@ -78,7 +79,9 @@ def main(profile: str, name: str, changes: list[str], limit: int) -> None:
     asked = of_contexts(items.filter(task="claim", split="valid").to_dicts(), limit)
     model, tokenizer = load_lm(v.model)
     rows = chosen(v, items)
-    made = examples(tokenizer, rows, v.setting, v.form, t.explanation_weight, t.longest, explained(len(rows), t.explain_every))
+    made = examples(
+        tokenizer, rows, v.setting, v.form, (t.reason_weight, t.explanation_weight), t.longest, explained(len(rows), t.explain_every)
+    )
     s = settings(t, model.config.num_hidden_layers, params.seed)
     with lora(model, s) as adapted:
         found = train(adapted, made, s, loss_fn=weighted_loss, collate=collate, desc=v.name)
@@ -89,6 +92,9 @@ def main(profile: str, name: str, changes: list[str], limit: int) -> None:
         with saved_lora(model, Path(folder) / "adapter") as adapted, folded(adapted) as merged:
             answers = likelihoods(merged, tokenizer, Asked(v.name, v.model, v.setting), asked, v.form, params.measure, t.longest)
     print(pl.DataFrame(shares(answers, asked)))
+    if v.form == "reason first":
+        by_rule = [{**row, "label": label(row["reason"])} for row in answers]
+        print("read off the reasons by rule:", pl.DataFrame(shares(by_rule, asked)), sep="\n")
     print(f"scored in {time.perf_counter() - began:.1f} s; at most {peak_memory_mb()} MB")
 
 

@@ -40,7 +40,7 @@ def table(found: Mapping[Method, Mapping[str, Pair]], variants: Collection[str],
 
 
 def opponents(subject: Method, found: Collection[Method]) -> Iterator[Method]:
-    """What a variant is compared with: its model without tuning, the main variant of its setting, and whatever needs no language model.
+    """What a variant is compared with: its model without tuning, the other variants of its setting, and whatever needs no language model.
 
     A linear classifier of its own setting stands for the same information, one of the full context for more; copies are of its own setting.
     """
@@ -49,7 +49,7 @@ def opponents(subject: Method, found: Collection[Method]) -> Iterator[Method]:
             continue
         alike = other.setting == subject.setting and other.decoding == subject.decoding
         base = alike and other.model == subject.model and other.method in ("untuned", "few-shot")
-        attempt = alike and other.role == "main"
+        attempt = alike and other.role in ("main", "other")
         if base or attempt or (other.model is None and (other.setting == subject.setting or other.role in ("classifier", "topic"))):
             yield other
 

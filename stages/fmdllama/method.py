@@ -53,12 +53,17 @@ def prompt_ids(
     return cut_context(ids, front, min(behind, len(bare) - front), room, longest)
 
 
-def ending(tokenizer: Any, item: Item, form: str, explained: bool, weight: float) -> dict[str, list]:
-    """Tokens, labels and weights of an answer and the end of its turn. What follows the label weighs ``weight``, all before it 1."""
+def ending(tokenizer: Any, item: Item, form: str, explained: bool, weights: tuple[float, float]) -> dict[str, list]:
+    """Tokens, labels and weights of an answer and the end of its turn.
+
+    Args:
+        weights: of a token before the label and of one behind it; the label's own weigh 1.
+    """
     parts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in target(item, form, explained)]
     ids = [token for part in parts for token in part] + [tokenizer.eos_token_id]
-    heavy = sum(map(len, parts[:-1]))
-    return {"input_ids": ids, "labels": list(ids), "weight": [1.0] * heavy + [weight] * (len(ids) - heavy)}
+    before, label = sum(map(len, parts[:3])), len(parts[3])
+    weight = [weights[0]] * before + [1.0] * label + [weights[1]] * (len(ids) - before - label)
+    return {"input_ids": ids, "labels": list(ids), "weight": weight}
 
 
 def rows(prompts: Sequence[Sequence[int]], answers: Sequence[Mapping[str, list]]) -> dict[str, list]:
@@ -95,12 +100,12 @@ def groups(items: Sequence[Item], most: int) -> list[list[int]]:
 
 
 def examples(
-    tokenizer: Any, items: Sequence[Item], setting: str, form: str, weight: float, longest: int, explained: Sequence[bool]
+    tokenizer: Any, items: Sequence[Item], setting: str, form: str, weights: tuple[float, float], longest: int, explained: Sequence[bool]
 ) -> list[dict[str, list]]:
     """A training example for each of `groups`: its items in one row, in their order. See `ending` for the arguments."""
     pairs = []
     for item, with_text in zip(items, explained, strict=True):
-        text = ending(tokenizer, item, form, with_text, weight)
+        text = ending(tokenizer, item, form, with_text, weights)
         pairs.append((prompt_ids(tokenizer, item, setting, form, len(text["input_ids"]), longest, with_text), text))
     if TOGETHER[setting] == 1:
         return [

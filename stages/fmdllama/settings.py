@@ -59,7 +59,8 @@ class Train:
     targets: tuple[str, ...]
     layers_from: float  # share of the layers below which no LoRA is attached
     explain_every: int  # every so manyth claim is asked for its explanation and learnt with it; 1 for all
-    explanation_weight: float  # of a token that follows the label, against 1 of the others
+    reason_weight: float  # of a token that stands before the label, against 1 of the label
+    explanation_weight: float  # of a token that follows the label
     longest: int  # tokens of prompt and answer; longer contexts are cut
 
 

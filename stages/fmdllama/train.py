@@ -94,7 +94,9 @@ def fit(v: Variant, items: pl.DataFrame, params: Params, profile: str, folder: P
     p = params.train
     model, tokenizer = load_lm(v.model)
     rows = chosen(v, items)
-    made = examples(tokenizer, rows, v.setting, v.form, p.explanation_weight, p.longest, explained(len(rows), p.explain_every))
+    made = examples(
+        tokenizer, rows, v.setting, v.form, (p.reason_weight, p.explanation_weight), p.longest, explained(len(rows), p.explain_every)
+    )
     s = settings(p, model.config.num_hidden_layers, params.seed)
     kept = checkpoint_folder(STAGE, profile, model, made, s, extra=vars(v))
     options = {"loss_fn": weighted_loss, "collate": collate, "desc": v.name}

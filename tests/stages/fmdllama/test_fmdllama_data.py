@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import math
-import re
 
 import numpy as np
 import polars as pl
@@ -11,7 +10,7 @@ import pytest
 
 from catalog.base.errors import CatalogError
 from catalog.base.params import ROOT
-from stages.fmdllama import articles, dataset, grid
+from stages.fmdllama import articles, dataset, grid, reasons
 from stages.fmdllama.facts import monthly
 from stages.fmdllama.reader import Reader
 from stages.fmdllama.settings import Data, Part
@@ -241,12 +240,14 @@ def test_parameters_that_cannot_be_are_named(change, said):
         dataset.build(dataclasses.replace(PARAMS, **change), DAILY, NAMES, WORDINGS, seed=3)
 
 
-MATTER = re.compile(r"\ba (move|change|price|swing|run|dip)\b")
-
-
 def test_the_label_follows_from_the_reason_alone():
     """Told another matter: NEI; told what is claimed: True; else False."""
     for row in dataset.build(PARAMS, DAILY, NAMES, WORDINGS, seed=3).filter(task="claim").iter_rows(named=True):
-        told, claimed = row["reason"].removeprefix("Told: ").removesuffix(".").split("; claimed: ")
-        label = "NEI" if MATTER.search(told) else "True" if f" {told}".endswith(f" {claimed}") else "False"
-        assert label == row["label"], row["reason"]
+        assert reasons.label(row["reason"]) == row["label"], row["reason"]
+
+
+def test_a_reason_of_another_form_gives_no_label():
+    assert reasons.label("Told: Chevron down, IBM up, so better is IBM; claimed: IBM.") == "True"
+    assert reasons.label("Told: Chevron down, IBM a run; claimed: IBM.") == "NEI"
+    assert reasons.label("Told: uplift; claimed: lift.") == "False"  # whole words
+    assert [reasons.label(text) for text in ("", "Told: up.", "It was up; claimed: up.", "Told: up; claimed: ")] == [None] * 4

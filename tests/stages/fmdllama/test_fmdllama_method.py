@@ -70,23 +70,24 @@ def alone(tokenizer, items, setting, form, weight, explained):
         ("reason first", True, "Reason: It was up; the claim says up.\nPrediction: True.\nExplanation: A rose."),
     ],
 )
-def test_what_is_learnt_is_the_answer_and_what_follows_its_label_weighs_less(tokenizer, form, explained, written):
-    made = method.ending(tokenizer, ITEMS[0], form, explained, 0.25)
+def test_what_is_learnt_is_the_answer_and_its_label_weighs_most(tokenizer, form, explained, written):
+    made = method.ending(tokenizer, ITEMS[0], form, explained, (0.5, 0.25))
     assert text_of(tokenizer, made["input_ids"]) == f"{written}</s>"
     assert made["labels"] == made["input_ids"]
-    heavy = [token for token, weight in zip(tokenizer.convert_ids_to_tokens(made["input_ids"]), made["weight"]) if weight == 1]
-    assert "".join(heavy) == written[: written.index("True") + 4] and set(made["weight"]) == {0.25, 1.0}
+    tokens = list(zip(tokenizer.convert_ids_to_tokens(made["input_ids"]), made["weight"]))
+    parts = ["".join(token for token, weight in tokens if weight == wanted) for wanted in (0.5, 1.0, 0.25)]
+    assert parts == [written[: written.index(" True")], " True", written[written.index("True") + 4 :] + "</s>"]
 
 
 def test_an_article_has_no_explanation(tokenizer):
-    assert text_of(tokenizer, method.ending(tokenizer, NOTE, "label first", True, 0.5)["input_ids"]) == "Prediction: Fake.</s>"
+    assert text_of(tokenizer, method.ending(tokenizer, NOTE, "label first", True, (0.5, 0.5))["input_ids"]) == "Prediction: Fake.</s>"
 
 
 @pytest.mark.parametrize(("setting", "rows"), [("retrieved", 1), ("full", 2)])
 def test_a_row_of_claims_gives_the_loss_of_rows_of_their_own(tokenizer, model, setting, rows):
     explained = [True, False, True]
-    shared = method.collate(method.examples(tokenizer, ITEMS, setting, "reason first", 0.5, 4096, explained))
-    apart = tensors_of(pack(alone(tokenizer, ITEMS, setting, "reason first", 0.5, explained), 0))
+    shared = method.collate(method.examples(tokenizer, ITEMS, setting, "reason first", (1.0, 0.5), 4096, explained))
+    apart = tensors_of(pack(alone(tokenizer, ITEMS, setting, "reason first", (1.0, 0.5), explained), 0))
     assert len(shared["input_ids"]) == rows and len(apart["input_ids"]) == 3
     if setting == "full":  # the context stands there once
         assert shared["input_ids"].shape[1] < sum((apart["example"] == i).sum() for i in range(2))
@@ -95,7 +96,7 @@ def test_a_row_of_claims_gives_the_loss_of_rows_of_their_own(tokenizer, model, s
 
 
 def test_the_prompt_of_training_is_that_of_inference(tokenizer):
-    row = method.examples(tokenizer, ITEMS[2:], "retrieved", "label first", 1.0, 4096, [False])[0]
+    row = method.examples(tokenizer, ITEMS[2:], "retrieved", "label first", (1.0, 1.0), 4096, [False])[0]
     asked = chat_ids(tokenizer, prompt(ITEMS[2], "retrieved"))
     assert row["input_ids"][: len(asked)] == asked
     assert all(label == IGNORE for label in row["labels"][: len(asked)]) and all(label != IGNORE for label in row["labels"][len(asked) :])
@@ -103,13 +104,13 @@ def test_the_prompt_of_training_is_that_of_inference(tokenizer):
 
 def test_a_long_context_is_cut_and_the_answer_is_not(tokenizer):
     item = {**ITEMS[0], "context": ["A rose by 1 %."] * 500, "retrieved": list(range(500))}
-    row = method.examples(tokenizer, [item], "full", "label first", 1.0, 120, [True])[0]
+    row = method.examples(tokenizer, [item], "full", "label first", (1.0, 1.0), 120, [True])[0]
     text = text_of(tokenizer, row["input_ids"])
     assert len(row["input_ids"]) == 120
     assert text.endswith("\nClaim: A rose in May.<model>Prediction: True.\nExplanation: A rose.</s>")
     assert text.startswith("<user>Is the claim True") and text.count("A rose by 1 %.") >= 5
     with pytest.raises(CatalogError, match="beside its context"):
-        method.examples(tokenizer, [item], "full", "label first", 1.0, 40, [True])
+        method.examples(tokenizer, [item], "full", "label first", (1.0, 1.0), 40, [True])
 
 
 def scored(model, tokenizer, items, form, setting="full", most=8, before=(), members=None):
