@@ -48,7 +48,7 @@ def build(profile: str, base: str) -> dict[str, pl.DataFrame]:
 
 
 def results(profile: str, t: dict[str, pl.DataFrame], base: str) -> Iterator[dict]:
-    """Mean item scores over the tasks and their paired differences, in mode strict; single tasks stand in the table `tasks`."""
+    """Mean item scores over the tasks and their paired differences; single tasks stand in the table `tasks`."""
     for one in t["gains"].filter(pl.col("overall") & (pl.col("model") != "all")).iter_rows(named=True):
         metric = METRICS[one["measure"], one["other"] is not None]
         less = (
@@ -56,7 +56,7 @@ def results(profile: str, t: dict[str, pl.DataFrame], base: str) -> Iterator[dic
         )
         named = one["model"] if one["model"] in (base, *TUNED) else None
         yield row(
-            SYSTEM, profile, f"tasks, {one['comparison']}", TASKS, named, one["model"] + less, metric, one["value"],
+            SYSTEM, profile, f"tasks, {one['comparison']}, mode {one['mode']}", TASKS, named, one["model"] + less, metric, one["value"],
             ci=(one["low"], one["high"]), n=one["n"],
         )  # fmt: skip
 
