@@ -73,9 +73,9 @@ def linear(train: Sequence[str], labels: Sequence[str], test: Sequence[str], ana
     return [str(label) for label in model.predict(list(test))]
 
 
-def overlap_features(item: Item) -> list[float]:
+def overlap_features(item: Item, setting: str = "full") -> list[float]:
     """Of the sentence that shares most with the claim: shared share names, month, words; and whether it has a percentage or a price."""
-    best = best_sentence(item)
+    best = best_sentence(item, setting)
     claim, sentence = (_words(text) for text in (item["claim"], best))
     months = re.findall(r"[A-Z][a-z]+ \d{4}", item["claim"])
     return [
@@ -89,13 +89,13 @@ def overlap_features(item: Item) -> list[float]:
     ]
 
 
-def overlap(train: Sequence[Item], test: Sequence[Item]) -> list[str]:
+def overlap(train: Sequence[Item], test: Sequence[Item], setting: str = "full") -> list[str]:
     """Labels by logistic regression on `overlap_features` and their products: what being on the topic tells, without reading."""
     from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
     model = make_pipeline(PolynomialFeatures(2, include_bias=False), StandardScaler(), LogisticRegression(max_iter=2000))
-    model.fit(np.array([overlap_features(item) for item in train]), [item["label"] for item in train])
-    return [str(label) for label in model.predict(np.array([overlap_features(item) for item in test]))]
+    model.fit(np.array([overlap_features(item, setting) for item in train]), [item["label"] for item in train])
+    return [str(label) for label in model.predict(np.array([overlap_features(item, setting) for item in test]))]
 
 
 def best_sentence(item: Item, setting: str = "full") -> str:

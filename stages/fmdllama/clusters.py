@@ -37,14 +37,14 @@ def by_context(context: np.ndarray, *values: np.ndarray) -> list[np.ndarray]:
 def ratio(context: np.ndarray, part: np.ndarray, whole: np.ndarray, level: float = 0.95) -> Interval | None:
     """Sum of ``part`` over sum of ``whole`` with its interval; None where the latter is 0.
 
-    Where all contexts agree on 0 or on 1, resamples do too, and their interval has no length; it is `clustered_share`'s then. So is that of
-    a single context: 0 to 1, for a share.
+    Where all contexts have one share, as with one answer to all items, resamples have it too, and their interval has no length; it is
+    `clustered_share`'s then. So is that of a single context: 0 to 1, for a share.
     """
     if not np.any(whole):
         return None
     parts, wholes = by_context(context, part, whole)
     value = float(parts.sum() / wholes.sum())
-    if value in (0.0, 1.0) or len(wholes) < 2:
+    if np.ptp(parts / wholes) == 0 or len(wholes) < 2:
         low, high = clustered_share(parts, wholes, level)
         return value, min(low, value), max(high, value)
     weights = draws(len(wholes))

@@ -47,8 +47,8 @@ def labelled(items: pl.DataFrame, reader: Reader) -> pl.DataFrame:
     for setting, method, view, analyzer in (*fitted, ("full", CHARACTERS, "full", "char_wb"), ("full", BEST, "best", "word")):
         texts = [[views[view](item) for item in part] for part in (train, test)]
         add("claim", setting, method, test, baselines.linear(texts[0], gold, texts[1], analyzer))
-    add("claim", "full", OVERLAP, test, baselines.overlap(train, test))
     for setting in ("retrieved", "full"):
+        add("claim", setting, OVERLAP, test, baselines.overlap(train, test, setting))
         add("claim", setting, MAJORITY, test, [baselines.majority(gold)] * len(test))
         add("claim", setting, READER, test, [reader.label(item["claim"], shown(item, setting)) for item in test])
 

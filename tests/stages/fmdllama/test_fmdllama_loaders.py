@@ -14,8 +14,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from catalog.base.errors import CatalogError
+from catalog.base.text import read_text
 from stages.fmdllama import baselines, dataset, scores
-from stages.fmdllama.files import json_objects, read_text
+from stages.fmdllama.files import json_objects
 from stages.fmdllama.loaders import load, sentences
 from stages.fmdllama.prompts import prompt
 
