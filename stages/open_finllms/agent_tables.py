@@ -21,7 +21,7 @@ from stages.open_finllms.actions import ACTIONS
 from stages.open_finllms.agent import Played, play
 from stages.open_finllms.leak import changed_future
 from stages.open_finllms.simulate import AGENT, Decided, Place
-from stages.open_finllms.trader import Options, Run
+from stages.open_finllms.trader import Answer, Options, Run
 
 FILES = ("decisions", "retrieved", "memories", "written")
 RUN = ("model", "window", "asset", "source", "seed")
@@ -82,9 +82,13 @@ def summary(raw: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def by_checksum(prompts: Sequence[str]) -> list[str]:
-    """An answer that any letter of the prompt changes: in place of a model, so that a difference in a prompt is one in a decision."""
-    return [ACTIONS[zlib.crc32(prompt.encode()) % 3] for prompt in prompts]
+def by_checksum(prompts: Sequence[str]) -> list[Answer]:
+    """An answer that any letter of the prompt changes: in place of a model, so that a difference in a prompt is one in a decision.
+
+    It has a score for each action, so that what the agent takes off them, the mean of the days before, is part of the check.
+    """
+    sums = [zlib.crc32(prompt.encode()) for prompt in prompts]
+    return [Answer(ACTIONS[one % 3], tuple(float(one >> shift & 255) for shift in (0, 8, 16))) for one in sums]
 
 
 def by_letters(texts: Sequence[str]) -> np.ndarray:

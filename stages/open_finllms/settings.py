@@ -132,7 +132,7 @@ class Agent:
     windows: dict[str, dict[str, tuple[str, ...]]]  # window of the group trading -> source -> shares
     seeds: int  # of the importance of memories, 0, 1, …
     warm: int  # trading days before a window that fill the memory
-    calibrated: int  # the last of them, on which the model says what it usually thinks of each word
+    calibrated: int  # trading days before each day whose mean is what the model usually thinks of each word
     mode: str  # strict, or paper: the released code with its faults
     form: str  # of the prompts: full or brief
     top_k: int  # memories of each layer that are searched for

@@ -50,7 +50,9 @@ class Options:
     form: str = "full"  # of the prompts of ``strict``: full or brief, see `prompt.py`
     top_k: int = 3
     limit: int = 384  # tokens of a prompt
-    calibrated: int = 0  # last days of the warm-up on which the model is asked as well, to learn what each word gets whatever the notes say
+    calibrated: int = (
+        0  # days before each day whose mean scores are what each word usually gets; so the model is asked late in the warm-up, too
+    )
     cite: str = "shown"  # whose outcome counts: all memories in the prompt, or only those ``named`` in the answer
     anonymous: bool = False  # neither name nor date in any prompt, so that a model cannot know how the share went on
 
@@ -74,7 +76,7 @@ class Trader:
     query: np.ndarray | None = None
     found: dict[str, list[Found]] = field(default_factory=dict)
     shown: Shown | None = None
-    usual: list[tuple[float, ...]] = field(default_factory=list)  # scores of the words on the calibrating days
+    usual: list[tuple[float, ...]] = field(default_factory=list)  # scores of the words on the days so far
     decisions: list[tuple] = field(default_factory=list)
     log: list[tuple] = field(default_factory=list)
 
@@ -108,17 +110,19 @@ class Trader:
     def answered(self, answer: Answer) -> None:
         """Take the model's answer: on a calibrating day its scores alone, then as the day's action.
 
-        A model may like one word whatever it reads. What is left of a score is what it has above its mean on the calibrating days (batch
-        calibration, Zhou et al. 2023), which all lie before the first decision.
+        A model may like one word whatever it reads. What is left of a score is what it has above its mean on the days just before (as in
+        batch calibration, Zhou et al. 2023). Those days move along: were they the ones before a window that begins at a high, every later
+        day would look worse than usual.
         """
+        before = self.usual[-self.options.calibrated :] if self.options.calibrated else []
+        if answer.scores is not None:
+            self.usual.append(answer.scores)
         if self.i < self.warm:
-            if answer.scores is not None:
-                self.usual.append(answer.scores)
-        elif self.usual and answer.scores is not None:
-            less = tuple((np.array(answer.scores) - np.mean(self.usual, axis=0)).tolist())
-            self.decided(Answer(actions.ACTIONS[less.index(max(less))], less))
-        else:
-            self.decided(answer)
+            return
+        if before and answer.scores is not None:
+            less = tuple((np.array(answer.scores) - np.mean(before, axis=0)).tolist())
+            answer = Answer(actions.ACTIONS[less.index(max(less))], less)
+        self.decided(answer)
 
     def decided(self, answer: Answer) -> None:
         """Take an answer as the day's action, and record it."""

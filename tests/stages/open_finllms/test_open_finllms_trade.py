@@ -51,7 +51,8 @@ def test_scores_are_those_above_the_usual_by_hand():
     run = replace(RUN, last=TABLE["date"][102])
     found = played(run, decide=lambda prompts: [Answer("buy", next(given)) for _ in prompts], calibrated=2).decisions
     assert found["parsed"].to_list() == ["hold", "buy"] and found["date"].to_list() == TABLE["date"][100:102].to_list()
-    assert np.array(found["scores"].to_list()) == pytest.approx(np.array([[0, 2, 0], [1, 0, -0.5]]))
+    # The two days before the second decision have the means -2.5, -3 and -2.
+    assert np.array(found["scores"].to_list()) == pytest.approx(np.array([[0, 2, 0], [1.5, -1, -0.5]]))
     # An answer without scores is taken as it is, on every day of the window and on none before.
     assert played(decide=lambda prompts: ["sell"] * len(prompts), calibrated=5).decisions["parsed"].to_list() == ["sell"] * 30
 
