@@ -6,8 +6,8 @@ the Sharpe ratio of each on those days, and then the mean over shares. Two metho
 with other days (windows that end elsewhere) have draws of their own.
 
 An agent's fall and rise are also taken together, as the mean of the two: buy and hold is bad in one and good in the other by construction,
-and in the mean it is neither. That does not make it neutral: a fall begins at a high and a rise at a low, which favours whatever judges days
-by those before the window.
+and in the mean it is neither. That does not make it neutral: a fall begins at a high and a rise at a low, which favours whatever judges
+days by those before the window.
 
 A draw uses a day a number of times, and a Sharpe ratio needs the sum of the returns and of their squares alone. So all draws of all series
 are two products of matrices: (draws, days) counts times (days, series).

@@ -37,7 +37,7 @@ def invented(items, skill, explained):
                     continue
                 labels = LABELS[item["task"]]
                 wrong = [label for label in labels if label != item["label"]]
-                knows = rng.random() < (skill if method == "reasoned" else 0.4)
+                knows = rng.random() < {"reasoned": skill, "labelled": 0.4 + 0.4 * skill}.get(method, 0.4)
                 label = item["label"] if knows else wrong[rng.integers(len(wrong))]
                 key = {"method": method, "model": "smollm2", "setting": setting, "task": item["task"], "id": item["id"]}
                 rows.append(key | {"label": label, "scores": [-1.0] * len(labels), "reason": ""})

@@ -20,8 +20,8 @@ TWO = np.array([0, 0, 1, 1])  # two contexts of two items
 def test_whole_contexts_are_resampled():
     """One context all right, one all wrong: resamples of two contexts have 0, 1/2 and 1, a quarter of them each end."""
     assert clusters.ratio(TWO, np.array([1, 1, 0, 0.0]), ONES) == (0.5, 0.0, 1.0)
-    # The same share within each context: however contexts are drawn, it is a half.
-    assert clusters.ratio(TWO, np.array([1, 0, 1, 0.0]), ONES) == (0.5, 0.5, 0.5)
+    # The same share within each context: however contexts are drawn, it is a half, and so is every resample.
+    assert clusters.ratio(TWO, np.array([1, 0, 1, 0.0]), ONES) == (0.5, *clustered_share([1, 1], [2, 2]))
 
 
 def test_a_share_without_a_miss_still_has_an_interval():
@@ -178,7 +178,9 @@ def test_scores_of_labels_by_hand():
     assert set(table.filter(method="tuned")["kind"]) == {"all", "sign", "signs", "level", "numbers"}
     never = score_of(table, "untuned")
     assert (never["role"], never["accuracy"], never["nei_rest"], never["true_false"]) == ("untuned", 1 / 3, 2 / 3, 0.5)
-    assert (never["accuracy_low"], never["accuracy_high"]) == (1 / 3, 1 / 3)  # one in three in each context
+    assert (never["accuracy_low"], never["accuracy_high"]) == pytest.approx(
+        clustered_share([1] * 3, [3] * 3)
+    )  # one in three in each context
     assert score_of(table, "late")["role"] == "other"
     assert said.columns == list(tables.COLUMNS) and said["status"].null_count() == len(said)
 
@@ -260,14 +262,16 @@ def test_differences_by_hand():
     _, _, tested, found, _ = made(rules=rules)
     table = contrasts.table(found, ["tuned", "late"], tested)
     own = table.filter(method="tuned", statistic="accuracy", kind="all").sort("other", "other_setting")
-    # A linear model of either setting, the majority of this one; `late` is compared with the main variant, not the other way round.
+    # A linear model of either setting, the majority of this one, and the other variant.
     assert list(own.select("other", "other_setting", "comparisons").iter_rows()) == [
         (rivals.WORDS, "full", 2),
         (rivals.WORDS, "retrieved", 2),
+        ("late", "retrieved", 1),
         (rivals.MAJORITY, "retrieved", 1),
         ("untuned", "retrieved", 1),
     ]
     # By context the gain is 1/3, 2/3, 0: the mean 1/3; three draws of three contexts have between 0 (1 in 27) and 2/3.
+    own = own.filter(pl.col("other") != "late")
     assert own["value"].to_list() == pytest.approx([1 / 3] * 4) and own["n"].to_list() == [9] * 4 and own["contexts"].to_list() == [3] * 4
     assert own["low"].to_list() == pytest.approx([0.0] * 4) and own["high"].to_list() == pytest.approx([2 / 3] * 4)
     assert (own["joint_low"] <= own["low"]).all() and (own["joint_high"] >= own["high"]).all()

@@ -180,12 +180,12 @@ def test_what_cannot_be_scored_is_refused_with_its_line(write, rows, message):
 def test_files_that_cannot_be_read(write, tmp_path):
     with pytest.raises(CatalogError, match="does not exist"):
         score.main([str(tmp_path / "none.jsonl")])
-    with pytest.raises(CatalogError, match="cannot be read"):
+    with pytest.raises(CatalogError, match="is a folder"):
         score.main([str(tmp_path)])
-    with pytest.raises(CatalogError, match="holds zero bytes, as UTF-16 without its mark"):
+    with pytest.raises(CatalogError, match="holds zero bytes or many control characters"):
         score.main([write(answers(), encoding="utf-16-le")])
     path = write([*answers(), {"gold": "True", "text": "café"}], encoding="latin-1")
-    with pytest.raises(CatalogError, match=r"not UTF-8 in line 7 \(byte 0xe9\)"):
+    with pytest.raises(CatalogError, match=r"not UTF-8 at byte [\d,]+ \(0xe9, in line 7\)"):
         score.main([path])
 
 

@@ -217,7 +217,7 @@ def test_a_folder_holds_chunks_of_one_plan(tmp_path, tokenizer):
         ("x.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 1000)[:-20], "is damaged or cut off after byte"),
         ("x.jsonl.gz", b'{"text": "a"}\n', "is damaged or cut off after byte 0"),
         ("x.parquet", b"PAR1", "is not a Parquet file"),
-        ("x.txt", "é".encode("latin-1"), "is not UTF-8"),
+        ("x.txt", "é!".encode("latin-1"), "is not UTF-8"),
         ("x.csv", b"text\na\n", "cannot be read as documents; give files that end in .jsonl"),
         ("x.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 99)[:12] + bytes(range(256)), "is damaged or cut off"),
         (None, b"", "There is no file"),

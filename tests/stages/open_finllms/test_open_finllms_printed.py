@@ -32,6 +32,7 @@ def test_one_row_is_printed_twice():
 def test_the_ledger_has_the_same_figures():
     metrics = {"cumulative_return": "cr", "sharpe_ratio": "sr", "annual_volatility": "av", "maximal_drawdown": "mdd"}
     ledger = parse_yaml((ROOT / "stages/open_finllms/claims.yaml").read_text())["reported"]
+    ledger = [row for row in ledger if row["metric"] in metrics]
     said = {(row["dataset"], row["model"], metrics[row["metric"]]): row["value"] for row in ledger if "mean" not in row["id"]}
     ours = {
         (row["asset"], "none" if row["agent"] == "Buy&Hold" else row["agent"], name): row[name]
