@@ -18,7 +18,7 @@ from catalog.base.io import atomic_dir, write_json, write_parquet
 from catalog.base.params import ROOT, profile_params
 from catalog.models.devices import peak_memory_mb
 from catalog.models.lm import load_lm, require_full
-from catalog.training.adapters import save_lora, save_model, upper_layers
+from catalog.training.adapters import save_lora, save_model, settings_of
 from catalog.training.checkpoints import checkpoint_folder, finish, is_main
 from catalog.training.settings import Settings
 from catalog.training.train import Run, train, train_once
@@ -65,23 +65,8 @@ def chosen(v: Variant, items: pl.DataFrame) -> list[dict[str, Any]]:
 
 def settings(p: Train, n_layers: int, seed: int) -> Settings:
     """Of a variant; rank 0 trains all weights. Rows of like length stand in one batch, which leaves less padding."""
-    return Settings(
-        epochs=p.epochs,
-        batch_size=p.batch_rows,
-        micro_batch=p.micro_rows,
-        learning_rate=p.learning_rate,
-        schedule=p.schedule,
-        warmup=p.warmup,
-        weight_decay=p.weight_decay,
-        lora_rank=p.rank,
-        lora_alpha=p.alpha,
-        lora_targets=p.targets,
-        lora_layers=upper_layers(n_layers, p.layers_from) if p.rank else (),
-        group_by_length=True,
-        save_steps=40,
-        log_steps=5,
-        seed=seed,
-    )
+    batches = {"batch_size": p.batch_rows, "micro_batch": p.micro_rows, "group_by_length": True}
+    return settings_of(p, n_layers=n_layers, save_steps=40, log_steps=5, seed=seed, **batches)
 
 
 def explained(count: int, every: int) -> list[bool]:

@@ -23,7 +23,7 @@ from catalog.base.params import ROOT, profile_params
 from catalog.models.answers import inner_ids
 from catalog.models.devices import peak_memory_mb, require_gpu
 from catalog.models.lm import load_lm
-from catalog.training.adapters import save_lora, upper_layers
+from catalog.training.adapters import save_lora, settings_of
 from catalog.training.checkpoints import checkpoint_folder, finish, is_main
 from catalog.training.packing import encode
 from catalog.training.settings import Settings
@@ -37,24 +37,7 @@ COLUMNS = ("id", "source", "task", "split", "prompt", "answer")
 
 
 def settings(p: Instruct, n_layers: int, seed: int) -> Settings:
-    return Settings(
-        epochs=p.epochs,
-        batch_size=p.batch_size,
-        micro_batch=p.micro_batch,
-        row_tokens=p.row_tokens,
-        learning_rate=p.learning_rate,
-        schedule=p.schedule,
-        warmup=p.warmup,
-        weight_decay=p.weight_decay,
-        lora_rank=p.rank,
-        lora_alpha=p.alpha,
-        lora_dropout=p.dropout,
-        lora_targets=p.targets,
-        lora_layers=upper_layers(n_layers, p.layers_from),
-        save_steps=p.save_steps,
-        log_steps=1,
-        seed=seed,
-    )
+    return settings_of(p, n_layers=n_layers, log_steps=1, seed=seed)
 
 
 def read_items(profile: str, root: Path = ROOT) -> pl.DataFrame:
