@@ -9,9 +9,8 @@ Generates JSONL files of sentences and of HTML tables with random numbers, about
 if the peak at the largest size is more than 10 % above that at the smallest. Nearly all the time is the tokenizer's; with
 `--tokenizer words` a token is what stands between spaces or brackets, which a tokenizer finds faster than pieces of words.
 
-Measured on a core with AVX-512 of a machine of two, one process and one thread (`OMP_NUM_THREADS=1 RAYON_NUM_THREADS=1`), tokenizer of
-smollm2, chunks of 2,048 tokens: 100 MB in 37.9 s, 2.64 MB/s or 1.26 million tokens/s, peak 234 MB. The corpus of 1,000 MB was measured for
-its first ten of sixteen slices only (627 million characters, 302 million tokens), when the machine was needed for other work: peak 235 MB.
+Measured on a machine of two cores with AVX-512, one process, tokenizer of smollm2, chunks of 2,048 tokens: 100 MB in 18.7 s, 5.33 MB/s or 2.5
+million tokens/s, peak 248 MB; 1,000 MB in 268 s beside other programs, 3.73 MB/s or 1.8 million tokens/s, peak 259 MB (+4.4 %).
 """
 
 from __future__ import annotations
