@@ -140,10 +140,18 @@ def mcc_of(total: np.ndarray) -> np.ndarray:
 
 
 def _mcc_scores(items: Sequence[Item], gold: list[str], predicted: list[str], missing: float) -> list[Score]:
+    """MCC, and 50 (1 + MCC).
+
+    Where all draws have the same MCC, since all answers are alike or all are right, their interval would have no width. It then reaches
+    1.96 over the root of the units to either side, within -1 and 1: so far from 0 answers without any skill lie by chance.
+    """
     cells, _, _ = confusion(gold, predicted)
     sums = by_unit(items, cells)
     value = float(matthews_corrcoef(gold, predicted)) if len({*gold, *predicted}) > 1 else 0.0  # one class: scikit-learn warns
     low, high = interval(sums, mcc_of)
+    if low is not None and low == high:
+        reach = 1.96 / len(sums) ** 0.5
+        low, high = max(low - reach, -1.0), min(high + reach, 1.0)
 
     def scaled(number: float | None) -> float | None:
         return None if number is None else 50 * (1 + number)

@@ -104,12 +104,19 @@ def interval(
 def mean_score(
     metric: str, items: Sequence[Item], values: Sequence[float], missing: float, constant: float | None = None, unit: str = "fraction"
 ) -> Score:
-    """Mean of one number an item, with its interval."""
+    """Mean of one number between 0 and 1 an item, with its interval.
+
+    Where all units agree, no draw differs, and the bootstrap would claim certainty. A share of 1 - .025 ** (1 / units) of all units may
+    differ without one being seen among these, so the interval reaches that far to either side, within 0 and 1.
+    """
     values = np.asarray(values, dtype=np.float64)
     if not len(values):
         return Score(metric, None, None, None, 0, missing, 0, unit, constant)
     sums = by_unit(items, np.column_stack([values, np.ones(len(values))]))
     low, high = interval(sums, lambda total: total[:, 0] / total[:, 1])
+    if low is not None and low == high:
+        unseen = 1 - 0.025 ** (1 / len(sums))
+        low, high = max(low - unseen, 0.0), min(high + unseen, 1.0)
     return Score(metric, float(np.sort(values).mean()), low, high, len(values), missing, len(sums), unit, constant)
 
 

@@ -45,7 +45,24 @@ def test_a_constant_predictor_on_66_of_100_has_an_mcc_of_0_printed_as_50():
     found = run("credit", ["good", "bad"], ["good"] * 66 + ["bad"] * 34, ["good"] * 100, "strict")
     assert found["acc"].value == pytest.approx(0.66) == found["acc"].constant
     assert found["mcc"].value == 0 and found["mcc_50"].value == 50
-    assert (found["mcc"].low, found["mcc"].high) == (0, 0)
+    # Every draw has an MCC of 0; 100 answers without any skill lie up to 1.96 / 10 from it.
+    assert (found["mcc"].low, found["mcc"].high) == pytest.approx((-0.196, 0.196))
+    assert (found["mcc_50"].low, found["mcc_50"].high) == pytest.approx((40.2, 59.8))
+
+
+def test_units_that_all_agree_leave_an_interval():
+    gold = ["Rise", "Fall"] * 2
+    none = run("stock", ["Rise", "Fall"], gold, ["hm"] * 4, "strict")["acc"]
+    # None of 4 right: up to 1 - .025 ** (1 / 4) of all may be, the share with which 4 wrong answers in a row have a chance of 2.5 %.
+    assert none.value == 0 and (none.low, none.high) == pytest.approx((0, 0.60236), abs=1e-4)
+    every = run("stock", ["Rise", "Fall"], gold, gold, "strict")["acc"]
+    assert every.value == 1 and (every.low, every.high) == pytest.approx((0.39764, 1), abs=1e-4)
+    alone = run("stock", ["Rise", "Fall"], ["Rise"], ["Rise"], "strict")
+    assert alone["acc"].low is None and alone["mcc"].low is None  # of one unit nothing can be said
+
+
+def test_the_best_and_the_f1_of_a_constant_answer():
+    found = run("credit", ["good", "bad"], ["good"] * 66 + ["bad"] * 34, ["good"] * 100, "strict")
     assert found["f1"].value == pytest.approx(found["f1"].constant) and found["macro_f1"].value == pytest.approx(found["macro_f1"].constant)
 
 

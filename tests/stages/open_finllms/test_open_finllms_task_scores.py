@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from stages.open_finllms import printed_mcc, task_gains, task_scores, tasks
+from stages.open_finllms import printed_mcc, task_gains, task_scores, tasks, tasks_report
 from stages.open_finllms.answer import SCHEMA
 
 
@@ -81,6 +81,12 @@ def test_tables_of_answers_that_are_all_right_or_all_wrong():
     gains = task_gains.gains(predictions, "base", ("first", "last"), task_scores.WORDS, ["german"])
     flat = gains.filter(comparison="paper less strict", model="all", task="german")
     assert flat["value"].to_list() == [pytest.approx(1 / 6)] and flat["overall"].to_list() == [True]  # .5 of one of three models
+    # first says good throughout, half of which is right; the base says nothing that can be read, which the published code takes for good.
+    both = {mode: gains.filter(comparison="zero-shot gain", model="first", other="base", mode=mode) for mode in ("paper", "strict")}
+    assert {mode: rows["value"].to_list() for mode, rows in both.items()} == {"paper": [0.0], "strict": [0.5]}
+    assert gains.filter(comparison="zero-shot", measure="score", model="base").sort("mode")["value"].to_list() == [0.5, 0.0]
+    named = [row["experiment"] + row["method"] + row["metric"] for row in tasks_report.results("small", {"gains": gains}, "base")]
+    assert len(named) == len(set(named)) and any("zero-shot gain, mode paper" in name for name in named)
 
 
 def test_printed_figures_that_are_chance():
