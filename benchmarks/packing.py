@@ -9,8 +9,8 @@ Generates JSONL files of sentences and of HTML tables with random numbers, about
 if the peak at the largest size is more than 10 % above that at the smallest. Nearly all the time is the tokenizer's; with
 `--tokenizer words` a token is what stands between spaces or brackets, which a tokenizer finds faster than pieces of words.
 
-Measured on a machine of two cores with AVX-512, one process, smollm2's tokenizer, chunks of 2,048 tokens: 100 MB in 18.7 s, 5.33 MB/s or 2.5
-million tokens/s, peak 248 MB; 1,000 MB in 268 s beside other programs, 3.73 MB/s or 1.8 million tokens/s, peak 259 MB (+4.4 %).
+Measured on a machine of two cores with AVX-512, one process, smollm2's tokenizer, chunks of 2,048 tokens: 100 MB in 18.7 s, 5.33 MB/s or
+2.5 million tokens/s, peak 248 MB; 1,000 MB in 268 s beside other programs, 3.73 MB/s or 1.8 million tokens/s, peak 259 MB (+4.4 %).
 """
 
 from __future__ import annotations
