@@ -99,10 +99,14 @@ def main(profile: str, name: str, changes: list[str], limit: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("variant")
-    parser.add_argument("changes", nargs="*")
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.fmdllama.attempt", description="Train a variant once and score it on the split valid."
+    )
+    parser.add_argument("variant", help="of params.yaml: reasoned or labelled")
+    parser.add_argument(
+        "changes", nargs="*", metavar="name=value", help="a field of the variant or of the group train, such as contexts=110"
+    )
     parser.add_argument("--profile", default="small")
-    parser.add_argument("--limit", type=int, default=30, help="validation contexts; 0 for all")
+    parser.add_argument("--limit", type=int, default=30, help="validation contexts; 0 for all (default: 30)")
     arguments = parser.parse_args()
     run(lambda _: main(arguments.profile, arguments.variant, arguments.changes, arguments.limit), [arguments.profile])

@@ -176,6 +176,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "actions": parsed,
         "statuses": status,
         "notes": notes,
+        "days_without_open": prices["open"].null_count() if "open" in prices.columns else prices.height,
+        "days": prices.height,
         "settings": vars(options) | {"block": options.block or block_bootstrap.block_length(frame.height - 1)},
         "executions": found,
         "definitions": DEFINITIONS,
@@ -193,9 +195,11 @@ def table(result: dict) -> str:
         f"actions: {counted['actions']}; answers ({settings['answers']}): {counted['statuses']}",
         *result["notes"],
     ]
-    cost = (
-        f"{settings['fee_bps']:g} bps a trade, fills at the next {settings['fill']}, {'shorting' if settings['short'] else 'no shorting'}"
-    )
+    fill = f"fills at the next {settings['fill']}"
+    if settings["fill"] == "open" and (lacking := result["days_without_open"]):
+        some = f"fills at the next open, or at the close on days without one ({lacking} of {result['days']})"
+        fill = "fills at the next close, as the file has no opens" if lacking == result["days"] else some
+    cost = f"{settings['fee_bps']:g} bps a trade, {fill}, {'shorting' if settings['short'] else 'no shorting'}"
     heads = {
         "finmem": "finmem: the day's direction for one day, hold is flat, free shorting, no costs",
         "realistic": f"realistic: hold keeps the position, {cost}",

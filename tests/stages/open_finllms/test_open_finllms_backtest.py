@@ -55,6 +55,24 @@ def test_the_table_of_a_process(files):
     assert sum(line.startswith("Sharpe ratio: log: (CR / (N / p) - rf) / AV; simple: (mean") for line in lines) == 1
 
 
+def test_days_without_an_open_are_filled_at_the_close_and_said(capsys, tmp_path):
+    decisions, prices = tmp_path / "decisions.csv", tmp_path / "prices.csv"
+    days = [f"2024-01-0{day}" for day in (2, 3, 4, 5)]
+    decisions.write_text("date,action\n" + "".join(f"{day},buy\n" for day in days[:-1]))
+    argv = ["--prices", str(prices), "--decisions", str(decisions)]
+    for opens, said in [
+        ("9,10,11,12", "fills at the next open, shorting"),
+        ("9,,11,12", "fills at the next open, or at the close on days without one (1 of 4), shorting"),
+        (None, "fills at the next close, as the file has no opens, shorting"),
+    ]:
+        cells = [""] * 4 if opens is None else opens.split(",")
+        header = "date,close" if opens is None else "date,close,open"
+        rows = [f"{day},{close}" + ("" if opens is None else f",{cell}") for day, close, cell in zip(days, (10, 11, 12, 13), cells)]
+        prices.write_text("\n".join([header, *rows]) + "\n")
+        backtest.main(argv)
+        assert said in capsys.readouterr().out
+
+
 def test_the_command_does_not_import_torch():
     code = "import sys, stages.open_finllms.backtest; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
