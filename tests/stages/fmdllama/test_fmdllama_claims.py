@@ -3,15 +3,13 @@
 import dataclasses
 import json
 
-import duckdb
 import numpy as np
 import polars as pl
 import pytest
+from judging import verdicts
 from test_fmdllama_data import DAILY, NAMES, PARAMS, WORDINGS
 
 from catalog.base.params import profile_params
-from catalog.database import claims, ledger, queries
-from catalog.report import tables as declarations
 from stages.fmdllama import dataset, evaluate, measure, tables
 from stages.fmdllama.answers import parse
 from stages.fmdllama.prompts import LABELS, answer
@@ -67,19 +65,8 @@ def judged(raw, tmp_path):
     (tmp_path / "stages").symlink_to(evaluate.ROOT / "stages")
     evaluate.write_tables(t, "fmdllama", "small", root=tmp_path)
     evaluate.write_results(evaluate.result_rows(t["scores"], t["leakage"], "small"), "fmdllama", "small", root=tmp_path)
-    folder = tmp_path / "reports/fmdllama/small"
-    con = duckdb.connect()
-    con.execute("CREATE SCHEMA fmdllama")
-    for path in folder.glob("tables/*.parquet"):
-        con.execute(f"CREATE TABLE fmdllama.{path.stem} AS SELECT 'small' AS profile, * FROM '{path}'")
-    con.execute(f"CREATE TABLE results AS SELECT * FROM '{folder / 'results.parquet'}'")
-    con.execute("CREATE TABLE metrics (name TEXT)")
-    card = {"name": "fmdllama", "ledger": ledger.read("fmdllama"), "tables": declarations.declared("fmdllama")}
-    found = claims.evaluate(con, [card], [])
-    for query in queries.read(evaluate.ROOT, ["fmdllama"]):
-        assert not query["name"].startswith("fmdllama") or con.execute(query["sql"]).fetchall(), query["name"]
     json.dumps(evaluate.figures.draw(t), allow_nan=False)
-    return {row["claim"]: row["verdict"] for row in found["claims"]}
+    return verdicts("fmdllama", tmp_path, "fmdllama")
 
 
 ABOUT_A_MODEL = (
@@ -97,16 +84,16 @@ ABOUT_A_MODEL = (
 
 
 def test_claims_about_a_model_hold_for_a_good_one(items, tmp_path):
-    verdicts = judged(invented(items, 1.0, True), tmp_path)
-    assert {name: verdicts[name] for name in ABOUT_A_MODEL} == dict.fromkeys(ABOUT_A_MODEL, "holds")
-    assert verdicts["splits-apart"] == verdicts["no-leak-in-notes"] == "holds"
-    assert "fails" not in verdicts.values() and "not measured" not in verdicts.values()
+    found = judged(invented(items, 1.0, True), tmp_path)
+    assert {name: found[name] for name in ABOUT_A_MODEL} == dict.fromkeys(ABOUT_A_MODEL, "holds")
+    assert found["splits-apart"] == found["no-leak-in-notes"] == "holds"
+    assert "fails" not in found.values() and "not measured" not in found.values()
 
 
 def test_claims_about_a_model_fail_for_a_bad_one(items, tmp_path):
-    verdicts = judged(invented(items, 0.02, False), tmp_path)
-    assert {name: verdicts[name] for name in ABOUT_A_MODEL} == dict.fromkeys(ABOUT_A_MODEL, "fails")
-    assert set(verdicts) - set(ABOUT_A_MODEL) == {"labels-follow-from-the-text", "no-leak", "no-leak-in-notes", "splits-apart"}
+    found = judged(invented(items, 0.02, False), tmp_path)
+    assert {name: found[name] for name in ABOUT_A_MODEL} == dict.fromkeys(ABOUT_A_MODEL, "fails")
+    assert set(found) - set(ABOUT_A_MODEL) == {"labels-follow-from-the-text", "no-leak", "no-leak-in-notes", "splits-apart"}
 
 
 def test_claims_about_the_set_fail_where_it_is_broken(items, tmp_path):
@@ -124,14 +111,8 @@ def test_claims_about_the_set_fail_where_it_is_broken(items, tmp_path):
     twice = claimed.filter(task="claim", split="test").head(1).with_columns(split=pl.lit("train"), id=pl.lit("twice-True"))
     kept = claimed.filter((pl.col("task") == "claim") | (pl.col("split") == "valid"))
     raw["items"] = pl.concat([kept, notes, tested, twice.with_columns(label=pl.lit("True"))])
-    verdicts = judged(raw, tmp_path)
-    assert (
-        verdicts["labels-follow-from-the-text"]
-        == verdicts["no-leak"]
-        == verdicts["no-leak-in-notes"]
-        == verdicts["splits-apart"]
-        == "fails"
-    )
+    found = judged(raw, tmp_path)
+    assert found["labels-follow-from-the-text"] == found["no-leak"] == found["no-leak-in-notes"] == found["splits-apart"] == "fails"
 
 
 def test_names_of_the_methods_are_those_of_the_measuring_stage():

@@ -3,18 +3,17 @@
 import json
 from dataclasses import replace
 
-import duckdb
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from judging import verdicts
 from test_open_finllms_agent import FIRST, LAST, RUN, TABLE, by_hash, embed, played, random_model, words
 from test_open_finllms_windows import P
 from trading_cases import walk
 
 from catalog.base.errors import CatalogError
 from catalog.base.params import profile_params
-from catalog.database import claims, ledger, queries
 from catalog.report import tables as declarations
 from stages.open_finllms import agent_figures, agent_tables, evaluate, rules, simulate, trade
 from stages.open_finllms.actions import ACTIONS
@@ -255,33 +254,22 @@ def judged(t, tmp_path) -> dict[str, str]:
     evaluate.write_tables(t | none, "open_finllms", "small", root=tmp_path)
     rows = [*evaluate.results("small", t), *evaluate.agent_results("small", t["agents"])]
     evaluate.write_results(rows, "open_finllms", "small", root=tmp_path)
-    folder = tmp_path / "reports/open_finllms/small"
-    con = duckdb.connect()
-    con.execute("CREATE SCHEMA open_finllms")
-    for path in folder.glob("tables/*.parquet"):
-        con.execute(f"CREATE TABLE open_finllms.{path.stem} AS SELECT 'small' AS profile, * FROM '{path}'")
-    con.execute(f"CREATE TABLE results AS SELECT * FROM '{folder / 'results.parquet'}'")
-    con.execute("CREATE TABLE metrics (name TEXT)")
-    card = {"name": "open_finllms", "ledger": ledger.read("open_finllms"), "tables": declared}
-    found = claims.evaluate(con, [card], [])
-    for query in queries.read(evaluate.ROOT, ["open_finllms"]):
-        assert not query["name"].startswith("open_finllms_agent") or con.execute(query["sql"]).fetchall(), query["name"]
-    return {row["claim"]: row["verdict"] for row in found["claims"]}
+    return verdicts("open_finllms", tmp_path, "open_finllms_agent")
 
 
 def test_claims_hold_for_an_agent_that_knows_the_next_day_and_fail_for_its_contrary(made, raw, tmp_path):
-    verdicts = judged(made, tmp_path)
-    assert {name: verdicts[name] for name in ABOUT if name.startswith("agent")} == dict.fromkeys(ABOUT[:8], "holds")
-    assert [verdicts[name] for name in ABOUT[8:]] == ["fails", "fails"]
-    assert verdicts["agent-knows-no-future"] == verdicts["agent-names-an-action"] == verdicts["no-rule-knows-the-future"] == "holds"
+    found = judged(made, tmp_path)
+    assert {name: found[name] for name in ABOUT if name.startswith("agent")} == dict.fromkeys(ABOUT[:8], "holds")
+    assert [found[name] for name in ABOUT[8:]] == ["fails", "fails"]
+    assert found["agent-knows-no-future"] == found["agent-names-an-action"] == found["no-rule-knows-the-future"] == "holds"
 
 
 def test_claims_turn_with_the_models_and_say_where_nothing_was_measured(raw, tmp_path):
     other = {"finllama": "smollm2", "smollm2": "finllama"}
     turned = {name: frame.with_columns(pl.col("model").replace(other)) for name, frame in raw.items()}
     turned["written"] = turned["written"].with_columns(parsed=pl.lit(None, dtype=pl.String))
-    verdicts = judged(evaluate.own_tables(market(), turned, SETTINGS), tmp_path)
-    assert [verdicts[name] for name in ABOUT] == ["fails"] * 8 + ["holds"] * 2 and verdicts["agent-names-an-action"] == "fails"
+    found = judged(evaluate.own_tables(market(), turned, SETTINGS), tmp_path)
+    assert [found[name] for name in ABOUT] == ["fails"] * 8 + ["holds"] * 2 and found["agent-names-an-action"] == "fails"
 
 
 def test_a_missing_file_of_the_agent_is_said(tmp_path):
