@@ -148,6 +148,7 @@ def main(profile: str) -> None:
     items = pl.read_parquet(ROOT / "data" / "fmdid" / profile / "items.parquet")
     test = items.filter(pl.col("split") == "test")
     tested = {task: test.filter(task=task).to_dicts() for task in LABELS}
+    tested["article"] = of_contexts(tested["article"], p.contexts["article"])
     found: list[dict] = []
     answers: list[dict] = []
     seen: set[tuple[str, str]] = set()

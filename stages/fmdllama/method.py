@@ -20,7 +20,6 @@ from catalog.training.packing import IGNORE, pack
 from stages.fmdllama.prompts import cut_context, prompt, target
 
 TOGETHER = {"retrieved": 1, "full": 9}  # items of a training example
-ROW = 320  # tokens of a row of several examples
 Item = Mapping[str, Any]
 
 
@@ -120,8 +119,8 @@ def examples(
 
 
 def collate(made: Sequence[Mapping[str, list]]) -> Batch:
-    """A batch of examples: of those of one item, several in a row of at most `ROW` tokens; of several items, in rows of their own."""
-    return branch_collate(made) if "ending" in made[0] else tensors_of(pack(made, ROW))
+    """A batch of examples, each in a row of its own: attention over a row that short ones share costs more than padding."""
+    return branch_collate(made) if "ending" in made[0] else tensors_of(pack(made, 0))
 
 
 def weighted_loss(model: Any, batch: Batch) -> torch.Tensor:

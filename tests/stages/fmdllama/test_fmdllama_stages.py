@@ -59,7 +59,9 @@ def project(tmp_path, monkeypatch, tokenizer, model):
     params = dataclasses.replace(
         SMALL,
         train=dataclasses.replace(SMALL.train, variants=BOTH, epochs=2, batch_rows=2, micro_rows=0, rank=2, learning_rate=0.01),
-        measure=dataclasses.replace(SMALL.measure, decode_contexts=2, new_tokens=6, contexts={"retrieved": 0, "full": 2}, shot_contexts=2),
+        measure=dataclasses.replace(
+            SMALL.measure, decode_contexts=2, new_tokens=6, contexts={"retrieved": 0, "full": 2, "article": 0}, shot_contexts=2
+        ),
     )
     state = {name: value.clone() for name, value in model.state_dict().items()}
 

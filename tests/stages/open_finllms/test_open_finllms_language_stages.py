@@ -1,5 +1,6 @@
 """The stages of the language models with a tiny one: what they write, that they learn, both profiles, two processes, bad input."""
 
+import json
 import math
 import os
 import subprocess
@@ -186,6 +187,14 @@ def test_items_that_are_too_long_are_left_out_whole_and_counted(home):
 def test_everyday_documents_are_different_questions_with_their_answers(home):
     root, _ = home
     assert [text.text for text in perplexity.everyday(root)] == ["tie a rope\nwith a knot. then pull", "dry a mat\nin the sun"]
+
+
+def test_a_line_separator_within_a_string_ends_no_line(home, tmp_path, monkeypatch):
+    row = {"question": "dry\u2028a mat", "answer": "A. in the sun"}
+    (tmp_path / "piqa.jsonl").write_text(json.dumps(row, ensure_ascii=False), encoding="utf-8")
+    monkeypatch.setattr(perplexity, "PIQA", tmp_path / "piqa.jsonl")
+    monkeypatch.setattr(perplexity, "require_dep", lambda *_: None)
+    assert [text.text for text in perplexity.everyday(tmp_path)] == ["dry\u2028a mat\nin the sun"]
 
 
 @pytest.mark.parametrize(

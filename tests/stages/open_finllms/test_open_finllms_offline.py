@@ -200,6 +200,9 @@ def test_german_credit_and_other_files(tmp_path):
     other.write_text(json.dumps({"question": "How?"}) + "\n")
     with pytest.raises(CatalogError, match="Line 1 of .* has no question with an answer"):
         offline_real.fiqa(other, P.tasks, 0)
+    answer = "A fund holds\u2028many shares."  # a line separator within a string of JSON ends no line
+    other.write_text(json.dumps({"question": "How?", "answer": answer}, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert [row["gold"] for rows in offline_real.fiqa(other, P.tasks, 0).values() for row in rows] == ["A fund holds many shares."]
     assert offline_real.first_sentences("One two. Three four! Five six.", 4) == "One two. Three four!"
     assert offline_real.first_sentences("One two three. Four.", 2) == "One two three."
 
