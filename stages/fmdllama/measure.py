@@ -33,7 +33,7 @@ from stages.fmdllama.settings import Measure, Params, Variant
 SYSTEM, MODEL, TUNED = "fmdllama", "fmdllama_answers", "fmdllama"
 UNTUNED, FEW_SHOT = "untuned", "few-shot"
 PAPER = "label first"  # the form in which the untuned model is asked
-WRITTEN_AT_ONCE = 12288  # tokens of prompts and answers that are written together
+WRITTEN_AT_ONCE = 24576  # tokens of prompts and answers that are written together
 LIKELIHOODS = {
     "method": pl.String,
     "model": pl.String,
