@@ -5,9 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+SPLITS = ("train", "valid", "seen", "unseen")
+
+
 @dataclass(frozen=True)
 class Data:
     """Composed images and questions about them."""
+
+    images: dict[str, int]  # split -> images
+    size: int  # pixels of a side
+    objects: tuple[int, int]  # fewest and most of a scene
+    sides: tuple[int, int]  # pixels of an object's longer side, least and most
+    same_colour: float  # probability that an object takes the colour of an earlier one
+    same_kind: float  # probability that it takes the kind of an earlier one
+    questions: dict[str, float]  # type -> questions of it an image, at most 1; absent is asked in seen and unseen alone
 
 
 @dataclass(frozen=True)
