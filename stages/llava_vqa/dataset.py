@@ -1,7 +1,7 @@
 """Composed scenes with exact masks, and questions about them.
 
 Writes `data/scenes/<profile>/`: `images.parquet` (PNG inside), `objects.parquet` (box, mask as run lengths, kind, colour, place) and
-`questions.parquet`. Four splits: train, valid, `seen` (new scenes of pictures that training shows) and `unseen` (pictures that it does not).
+`questions.parquet`. Four splits: train, valid, `seen` (new scenes of pictures that train shows) and `unseen` (of pictures that it does not).
 Imports no torch.
 """
 
@@ -57,21 +57,39 @@ def build(p: Data, emoji: Path, seed: int) -> dict[str, pl.DataFrame]:
     """The three tables."""
     check(p)
     images, objects, asked = [], [], []
-    for split in SPLITS:
-        rng = np.random.default_rng([seed, zlib.crc32(split.encode())])
-        shelf = pictures(unseen=split == "unseen")
-        composed = [scenes.compose(p, shelf, rng) for _ in range(p.images[split])]
+    for split, composed in _compose(p, seed).items():
         for number, things in enumerate(composed):
             name, floor = f"{split}-{number:05d}", BACKGROUNDS[number % len(BACKGROUNDS)]
-            picture, masks = scenes.render(things, p, floor, emoji, np.random.default_rng([seed, zlib.crc32(name.encode())]))
+            picture, masks = scenes.render(things, p, floor, emoji, _rng(seed, name))
             images.append({"image": name, "split": split, "width": p.size, "height": p.size, "background": floor, "png": png(picture)})
             objects += scenes.rows(things, masks, name)
-        asked += _questions(p, split, composed, rng)
+        asked += _questions(p, split, composed, _rng(seed, f"{split}: questions"))
     return {
         "images": pl.DataFrame(images, schema=IMAGES),
         "objects": pl.DataFrame(objects, schema=OBJECTS),
         "questions": pl.DataFrame(asked, schema=QUESTIONS),
     }
+
+
+def _compose(p: Data, seed: int) -> dict[str, list[list[scenes.Thing]]]:
+    """The scenes of each split. No scene, as pictures with their colours and places, is in two splits; train gives way to the others."""
+    composed: dict[str, list[list[scenes.Thing]]] = {}
+    elsewhere: set[frozenset[scenes.Thing]] = set()
+    for split in reversed(SPLITS):
+        rng, shelf, found = _rng(seed, split), pictures(unseen=split == "unseen"), []
+        for _ in range(p.images[split]):
+            things = scenes.compose(p, shelf, rng)
+            while frozenset(things) in elsewhere:
+                things = scenes.compose(p, shelf, rng)
+            found.append(things)
+        elsewhere |= {frozenset(things) for things in found}
+        composed[split] = found
+    return {split: composed[split] for split in SPLITS}
+
+
+def _rng(seed: int, name: str) -> np.random.Generator:
+    """Random numbers of one part, which no change of another part moves."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
 def _questions(p: Data, split: str, composed: list[list[scenes.Thing]], rng: np.random.Generator) -> Iterator[dict]:

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from catalog.base.errors import CatalogError
 
@@ -24,7 +24,7 @@ EMOJI = {
     "cat": (("1f408", "1f431"), ("1f408-200d-2b1b", "1f63a")),
     "house": (("1f3e0", "1f3e1", "1f6d6"), ("1f3da-fe0f",)),
     "tree": (("1f332", "1f333", "1f334"), ("1f384",)),
-    "flower": (("1f337", "1f338", "1f33a", "1f33b"), ("1f33c", "1f4ae")),
+    "flower": (("1f337", "1f338", "1f33a", "1f33b"), ("1f33c", "1fab7")),
     "shoe": (("1f45e", "1f97e", "1f97f"), ("1f45f",)),
     "clock": (("1f550", "23f0", "1f570-fe0f"), ("23f1-fe0f",)),
     "cup": (("2615", "1f964", "1f95b"), ("1f375",)),
@@ -45,6 +45,11 @@ COLOURS = {
     "purple": (124, 44, 176),
     "pink": (248, 128, 190),
     "black": (34, 34, 36),
+}
+RINGS = {  # radius and what is filled inside it, from the outside in
+    "thin": ((1, 255), (0.76, 0)),
+    "thick": ((1, 255), (0.55, 0)),
+    "double": ((1, 255), (0.8, 0), (0.6, 255), (0.4, 0)),
 }
 SMOOTH = 8  # a drawn shape is drawn this many times larger and shrunk
 
@@ -121,11 +126,7 @@ def draw(kind: str, variant: str, size: int = 96) -> np.ndarray:
         ys = [-tall * (13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)) / 17 for t in turns]
         polygon(list(zip(xs, ys)))
     elif kind == "ring":
-        for radius, fill in {
-            "thin": ((1, 255), (0.76, 0)),
-            "thick": ((1, 255), (0.55, 0)),
-            "double": ((1, 255), (0.8, 0), (0.6, 255), (0.4, 0)),
-        }[variant]:
+        for radius, fill in RINGS[variant]:
             pen.ellipse([half * (1 - radius), half * (1 - radius), half * (1 + radius) - 1, half * (1 + radius) - 1], fill=fill)
     else:
         arm = {"plus": 0.32, "saltire": 0.3, "thin plus": 0.18}[variant]
@@ -133,15 +134,7 @@ def draw(kind: str, variant: str, size: int = 96) -> np.ndarray:
         angle = math.pi / 4 if variant == "saltire" else 0
         for bar in bars:
             polygon([(x * math.cos(angle) - y * math.sin(angle), x * math.sin(angle) + y * math.cos(angle)) for x, y in bar])
-    mask = mask.crop(mask.getbbox())
-    mask = mask.resize(tuple(max(1, side // SMOOTH) for side in mask.size), Image.Resampling.LANCZOS)
-    alpha = np.asarray(mask)
-    inner = np.asarray(mask.resize((mask.width, mask.height)).filter(_rim()))
-    grey = np.where(inner > 200, 150, 60).astype(np.uint8)
-    return np.dstack([grey, grey, grey, alpha])
-
-
-def _rim():
-    from PIL import ImageFilter
-
-    return ImageFilter.MinFilter(5)
+    mask = ImageOps.expand(mask.crop(mask.getbbox()), 2 * SMOOTH).reduce(SMOOTH)
+    inner = np.asarray(mask.filter(ImageFilter.MinFilter(5)))  # the shape without its rim of two pixels
+    grey = np.where(inner > 127, 150, 60).astype(np.uint8)
+    return np.dstack([grey, grey, grey, np.asarray(mask)])
