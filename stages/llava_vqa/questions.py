@@ -78,38 +78,32 @@ def choose(scenes: list[list[Thing]], shares: dict[str, float], rng: np.random.G
     was given least often within the type. So what is asked tells nothing about the answer.
 
     Args:
-        shares: type -> how many questions of it an image has in the mean, at most one each.
+        shares: type -> how many questions of it an image has in the mean, at most one each. Where too few scenes allow one, there are fewer.
     """
     by_text: Counter = Counter()
     by_answer: Counter = Counter()
     asked: Counter = Counter()
     chosen: list[list[Question]] = [[] for _ in scenes]
     for type, share in shares.items():
-        for at in np.sort(rng.permutation(len(scenes))[: round(share * len(scenes))]):
+        left = round(share * len(scenes))
+        for at in rng.permutation(len(scenes)):
             options = list(possible(scenes[at], type))
-            if not options:
+            if not left or not options:
                 continue
             ties = rng.random(len(options))
-            best = min(
-                range(len(options)),
-                key=lambda i: (
-                    by_text[options[i].text, options[i].answer] - _least(by_text, options[i]),
-                    by_answer[type, options[i].answer],
-                    asked[options[i].text],
-                    ties[i],
-                ),
-            )
-            question = options[best]
+
+            def rarity(i: int) -> tuple[float, ...]:
+                text, answer = options[i].text, options[i].answer
+                ahead = by_text[text, answer] - min(by_text[text, other] for other in CANDIDATES[type])
+                return ahead, by_answer[type, answer], asked[text], ties[i]
+
+            question = options[min(range(len(options)), key=rarity)]
             by_text[question.text, question.answer] += 1
             by_answer[type, question.answer] += 1
             asked[question.text] += 1
             chosen[at].append(question)
+            left -= 1
     return chosen
-
-
-def _least(by_text: Counter, question: Question) -> int:
-    """How often the rarest answer was given to this text."""
-    return min(by_text[question.text, answer] for answer in CANDIDATES[question.type])
 
 
 def facts(things: list[Thing]) -> str:
