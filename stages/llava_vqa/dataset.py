@@ -1,7 +1,7 @@
 """Composed scenes with exact masks, and questions about them.
 
-Writes `data/scenes/<profile>/`: `images.parquet` (PNG inside), `objects.parquet` (box, mask as run lengths, kind, colour, place) and
-`questions.parquet`. Four splits: train, valid, `seen` (new scenes of pictures that train shows) and `unseen` (of pictures that it does not).
+Writes `data/scenes/<profile>/`: `images.parquet` (PNG inside), `objects.parquet` (box, mask, kind, colour, place) and `questions.parquet`.
+Four splits: train, valid, `seen` (new scenes of the pictures that train shows) and `unseen` (scenes of pictures that train does not show).
 Imports no torch.
 """
 
@@ -125,8 +125,8 @@ def check(p: Data) -> None:
         raise CatalogError(f"data.images of {SYSTEM} names {', '.join(p.images)}; it needs {', '.join(SPLITS)}.")
     if unknown := sorted(set(p.questions) - set(questions.TYPES)):
         raise CatalogError(f"data.questions of {SYSTEM} names {unknown[0]}; the types are {', '.join(questions.TYPES)}.")
-    if not 1 <= p.objects[0] <= p.objects[1] <= len(scenes.PLACES):
-        raise CatalogError(f"data.objects of {SYSTEM} is {list(p.objects)}; a scene has 1 to {len(scenes.PLACES)}, one a quadrant.")
+    if len(p.objects) > len(scenes.PLACES) or min(p.objects, default=-1) < 0 or abs(sum(p.objects) - 1) > 1e-9:
+        raise CatalogError(f"data.objects of {SYSTEM} is {list(p.objects)}; give the probabilities of one to four objects, which sum to 1.")
     if not 1 <= p.sides[0] <= p.sides[1] <= p.size // 2 - 6:
         raise CatalogError(f"data.sides of {SYSTEM} is {list(p.sides)}; an object of an image of {p.size} px has 1 to {p.size // 2 - 6}.")
 

@@ -55,12 +55,11 @@ def possible(things: list[Thing], type: str) -> Iterator[Question]:
             asked = tuple(i for i, thing in enumerate(things) if thing.kind == kind)
             yield Question(type, f"Is there a {kind}?", YES_NO[not asked], asked)
     elif type == "same":
-        single = [i for i, thing in enumerate(things) if kinds[thing.kind] == 1]
-        for i in single:
-            for j in single:
-                if i != j:
-                    text = f"Do the {things[i].kind} and the {things[j].kind} have the same colour?"
-                    yield Question(type, text, YES_NO[things[i].colour != things[j].colour], (i, j))
+        single = sorted((KINDS.index(thing.kind), i) for i, thing in enumerate(things) if kinds[thing.kind] == 1)
+        for at, (_, i) in enumerate(single):
+            for _, j in single[at + 1 :]:
+                text = f"Do the {things[i].kind} and the {things[j].kind} have the same colour?"
+                yield Question(type, text, YES_NO[things[i].colour != things[j].colour], (i, j))
     else:
         for kind in KINDS:
             if kind not in kinds:
@@ -72,38 +71,54 @@ def _others(things: list[Thing], asked: int, property: str) -> tuple[str, ...]:
 
 
 def choose(scenes: list[list[Thing]], shares: dict[str, float], rng: np.random.Generator) -> list[list[Question]]:
-    """The questions of each scene of a split, balanced.
+    """The questions of each scene of a split, balanced: what is asked tells nothing about the answer.
 
-    Of the questions a scene allows, the one is taken whose answer was given least often to the same text so far, then the one whose answer
-    was given least often within the type. So what is asked tells nothing about the answer.
+    Scenes are visited in a random order, and of the questions that a scene allows the one is taken whose answer was given least often,
+    to the same text and in the type as a whole. Where even that answer is ahead of another one, the scene has to wait for the next round,
+    which lets answers be one further ahead.
 
     Args:
-        shares: type -> how many questions of it an image has in the mean, at most one each. Where too few scenes allow one, there are fewer.
+        shares: type -> how many questions of it an image has in the mean, at most one each; fewer where too few scenes allow one.
     """
-    by_text: Counter = Counter()
-    by_answer: Counter = Counter()
-    asked: Counter = Counter()
     chosen: list[list[Question]] = [[] for _ in scenes]
     for type, share in shares.items():
-        left = round(share * len(scenes))
-        for at in rng.permutation(len(scenes)):
-            options = list(possible(scenes[at], type))
-            if not left or not options:
-                continue
-            ties = rng.random(len(options))
-
-            def rarity(i: int) -> tuple[float, ...]:
-                text, answer = options[i].text, options[i].answer
-                ahead = by_text[text, answer] - min(by_text[text, other] for other in CANDIDATES[type])
-                return ahead, by_answer[type, answer], asked[text], ties[i]
-
-            question = options[min(range(len(options)), key=rarity)]
-            by_text[question.text, question.answer] += 1
-            by_answer[type, question.answer] += 1
-            asked[question.text] += 1
-            chosen[at].append(question)
-            left -= 1
+        options = [list(possible(things, type)) for things in scenes]
+        waiting = [int(at) for at in rng.permutation(len(scenes)) if options[at]]
+        left, slack, given = min(round(share * len(scenes)), len(waiting)), 0, Given(type)
+        while left:
+            later = []
+            for at in waiting:
+                best = min(options[at], key=lambda question: (given.ahead(question), rng.random()))  # noqa: B023
+                if not left or given.ahead(best)[0] > slack:
+                    later.append(at)
+                    continue
+                given.add(best)
+                chosen[at].append(best)
+                left -= 1
+            waiting, slack = later, slack + 1
     return chosen
+
+
+class Given:
+    """How often each answer was given so far to the questions of one type."""
+
+    def __init__(self, type: str) -> None:
+        self.candidates = CANDIDATES[type]
+        self.by_text: Counter = Counter()
+        self.by_answer: Counter = Counter()
+        self.texts: Counter = Counter()
+
+    def ahead(self, question: Question) -> tuple[int, ...]:
+        """By how much the answer is ahead of the rarest one, to this text and in the type; then how often the text occurred."""
+        text = self.by_text[question.text, question.answer] - min(self.by_text[question.text, other] for other in self.candidates)
+        whole = self.by_answer[question.answer] - min(self.by_answer[other] for other in self.candidates)
+        return max(text, whole), text + whole, self.texts[question.text]
+
+    def add(self, question: Question) -> None:
+        """Count one more question."""
+        self.by_text[question.text, question.answer] += 1
+        self.by_answer[question.answer] += 1
+        self.texts[question.text] += 1
 
 
 def facts(things: list[Thing]) -> str:

@@ -36,7 +36,7 @@ def compose(p: Data, shelf: dict[str, list[Picture]], rng: np.random.Generator) 
     Kinds, colours and places are drawn evenly and apart from each other, so that none tells about another. Now and then an object takes the
     colour or the kind of an earlier one: a distractor, which must be told apart by the other property.
     """
-    number = int(rng.integers(p.objects[0], p.objects[1] + 1))
+    number = 1 + int(rng.choice(len(p.objects), p=p.objects))
     places = rng.permutation(len(PLACES))[:number]
     kinds, colours = [], []
     for i in range(number):

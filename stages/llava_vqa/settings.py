@@ -13,7 +13,7 @@ class Data:
 
     images: dict[str, int]  # split -> images
     size: int  # pixels of a side
-    objects: tuple[int, int]  # fewest and most of a scene
+    objects: tuple[float, ...]  # probability of one object, of two, of three, of four
     sides: tuple[int, int]  # pixels of an object's longer side, least and most
     same_colour: float  # probability that an object takes the colour of an earlier one
     same_kind: float  # probability that it takes the kind of an earlier one
