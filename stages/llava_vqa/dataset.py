@@ -7,7 +7,6 @@ Imports no torch.
 
 from __future__ import annotations
 
-import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,35 +14,18 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from catalog.base.deps import require_dep
 from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_parquet
 from catalog.base.params import ROOT, profile_params
-from stages.llava_vqa import questions, scenes
+from stages.llava_vqa import coco, questions, scenes
 from stages.llava_vqa.backgrounds import BACKGROUNDS
 from stages.llava_vqa.pictures import pictures
 from stages.llava_vqa.settings import SPLITS, Data, Params
 
 SYSTEM, DATASET = "llava_vqa", "scenes"
-IMAGES = {
-    "image": pl.String,
-    "split": pl.String,
-    "width": pl.Int64,
-    "height": pl.Int64,
-    "background": pl.String,
-    "png": pl.Binary,
-}
-OBJECTS = {
-    "image": pl.String,
-    "object": pl.Int64,
-    "kind": pl.String,
-    "colour": pl.String,
-    "place": pl.String,
-    "picture": pl.String,
-    "source": pl.String,
-    **dict.fromkeys(("x0", "y0", "x1", "y1"), pl.Float64),
-    "mask": pl.List(pl.Int32),
-    "area": pl.Int64,
-}
+EMOJI = Path("data") / "assets" / "emoji"
+OWN = Path("data") / "own" / SYSTEM
 QUESTIONS = {
     **dict.fromkeys(("id", "image", "split", "type", "question", "answer"), pl.String),
     "candidates": pl.List(pl.String),
@@ -53,22 +35,32 @@ QUESTIONS = {
 }
 
 
-def build(p: Data, emoji: Path, seed: int) -> dict[str, pl.DataFrame]:
-    """The three tables."""
+def build(p: Data, root: Path, seed: int) -> dict[str, pl.DataFrame]:
+    """The three tables.
+
+    Args:
+        root: folder of the project, with the emoji and the user's own photographs.
+    """
     check(p)
     images, objects, asked = [], [], []
     for split, composed in _compose(p, seed).items():
-        for number, things in enumerate(composed):
-            name, floor = f"{split}-{number:05d}", BACKGROUNDS[number % len(BACKGROUNDS)]
-            picture, masks = scenes.render(things, p, floor, emoji, _rng(seed, name))
-            images.append({"image": name, "split": split, "width": p.size, "height": p.size, "background": floor, "png": png(picture)})
+        names = [f"{split}-{number:05d}" for number in range(len(composed))]
+        for number, (name, things) in enumerate(zip(names, composed)):
+            floor = BACKGROUNDS[number % len(BACKGROUNDS)]
+            picture, masks = scenes.render(things, p, floor, root / EMOJI, _rng(seed, name))
+            images.append(
+                {"image": name, "split": split, "width": p.size, "height": p.size, "background": floor, "png": scenes.png(picture)}
+            )
             objects += scenes.rows(things, masks, name)
-        asked += _questions(p, split, composed, _rng(seed, f"{split}: questions"))
-    return {
-        "images": pl.DataFrame(images, schema=IMAGES),
-        "objects": pl.DataFrame(objects, schema=OBJECTS),
-        "questions": pl.DataFrame(asked, schema=QUESTIONS),
-    }
+        asked += _questions(p, split, dict(zip(names, composed)), seed)
+    tables = [pl.DataFrame(images, schema=scenes.IMAGES), pl.DataFrame(objects, schema=scenes.OBJECTS)]
+    if p.coco:
+        folder = OWN / p.coco
+        require_dep(folder, root, own=SYSTEM)
+        photographs = coco.read(root / folder / "instances.json", root / folder / "images")
+        tables = [pl.concat(pair) for pair in zip(tables, photographs)]
+        asked += _questions(p, coco.SPLIT, coco.scenes_of(*photographs), seed, coco.answers(photographs[1]))
+    return dict(zip(("images", "objects"), tables)) | {"questions": pl.DataFrame(asked, schema=QUESTIONS)}
 
 
 def _compose(p: Data, seed: int) -> dict[str, list[list[scenes.Thing]]]:
@@ -92,31 +84,26 @@ def _rng(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
-def _questions(p: Data, split: str, composed: list[list[scenes.Thing]], rng: np.random.Generator) -> Iterator[dict]:
-    """Rows of the questions of a split."""
-    shares = {type: share for type, share in p.questions.items() if type != "absent" or split in ("seen", "unseen")}
-    for number, (things, chosen) in enumerate(zip(composed, questions.choose(composed, shares, rng))):
-        text = questions.facts(things)
-        for question in chosen:
+def _questions(
+    p: Data, split: str, composed: dict[str, list[scenes.Thing]], seed: int, answers: dict[str, tuple[str, ...]] = questions.CANDIDATES
+) -> Iterator[dict]:
+    """Rows of the questions of a split; `composed` is image -> its objects."""
+    shares = {type: share for type, share in p.questions.items() if type != "absent" or split not in ("train", "valid")}
+    chosen = questions.choose(list(composed.values()), shares, _rng(seed, f"{split}: questions"), answers)
+    for (image, things), of_image in zip(composed.items(), chosen):
+        for question in of_image:
             yield {
-                "id": f"{split}-{number:05d}-{question.type}",
-                "image": f"{split}-{number:05d}",
+                "id": f"{image}-{question.type}",
+                "image": image,
                 "split": split,
                 "type": question.type,
                 "question": question.text,
                 "answer": question.answer,
-                "candidates": list(questions.CANDIDATES[question.type]),
+                "candidates": list(answers[question.type]),
                 "asked": list(question.asked),
                 "others": list(question.others),
-                "text": text,
+                "text": questions.facts(things),
             }
-
-
-def png(picture) -> bytes:
-    """A picture as the bytes of a PNG file."""
-    target = io.BytesIO()
-    picture.save(target, "PNG", compress_level=4)
-    return target.getvalue()
 
 
 def check(p: Data) -> None:
@@ -133,7 +120,7 @@ def check(p: Data) -> None:
 
 def main(profile: str) -> None:
     p = profile_params(Params, SYSTEM, profile)
-    tables = build(p.data, ROOT / "data" / "assets" / "emoji", p.seed)
+    tables = build(p.data, ROOT, p.seed)
     with atomic_dir(ROOT / "data" / DATASET / profile) as folder:
         write_parquet(tables["images"], folder / "images.parquet", sort_by=["image"])
         write_parquet(tables["objects"], folder / "objects.parquet", sort_by=["image", "object"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from PIL import Image
 
 from stages.llava_vqa.backgrounds import background
@@ -13,15 +15,35 @@ from stages.llava_vqa.masks import box, encode
 from stages.llava_vqa.pictures import COLOURS, Picture, stamp
 from stages.llava_vqa.settings import Data
 
+IMAGES = {
+    "image": pl.String,
+    "split": pl.String,
+    "width": pl.Int64,
+    "height": pl.Int64,
+    "background": pl.String,
+    "png": pl.Binary,
+}
+OBJECTS = {
+    "image": pl.String,
+    "object": pl.Int64,
+    "kind": pl.String,
+    "colour": pl.String,
+    "place": pl.String,
+    "picture": pl.String,
+    "source": pl.String,
+    **dict.fromkeys(("x0", "y0", "x1", "y1"), pl.Float64),
+    "mask": pl.List(pl.Int32),
+    "area": pl.Int64,
+}
 PLACES = ("top left", "top right", "bottom left", "bottom right")
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One object of a scene, before it is drawn."""
+    """One object of a scene: its picture, and how it is shown."""
 
     picture: Picture
-    colour: str
+    colour: str | None  # None where an annotation gives none
     place: str
 
     @property
@@ -98,3 +120,10 @@ def rows(things: list[Thing], masks: list[np.ndarray], image: str) -> list[dict]
             }
         )
     return found
+
+
+def png(picture: Image.Image) -> bytes:
+    """A picture as the bytes of a PNG file."""
+    target = io.BytesIO()
+    picture.save(target, "PNG", compress_level=4)
+    return target.getvalue()
