@@ -49,7 +49,6 @@ class Evaluate:
     covered: float  # a patch shows an object if its mask covers more than this share of it
     top: int  # highest patches of a map that IoU takes
     tops: tuple[int, ...]  # other numbers of them, for the table sensitivity
-    detector: str  # number of a map that tells whether what is asked about is there: concentration, total or peak
 
 
 @dataclass(frozen=True)
