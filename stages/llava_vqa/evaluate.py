@@ -26,10 +26,9 @@ from catalog.report.results import (
     write_tables,
 )
 from stages.llava_vqa import comparators, figures, leakage, map_tables, mechanics, tables
-from stages.llava_vqa.dataset import DATASET, SYSTEM
 from stages.llava_vqa.settings import Evaluate, Params
 
-MODEL = "llava_small"
+SYSTEM, DATASET, MODEL = "llava_vqa", "scenes", "llava_small"
 FOLDERS = (MODEL, "llava_answers", "llava_maps", "llava_mechanism")  # of models/
 READ = {"data/scenes": ("images", "objects", "questions"), "models/llava_small": ("curves",)}
 READ |= {"models/llava_answers": ("answers",), "models/llava_maps": ("maps", "curves")}
