@@ -39,7 +39,7 @@ def leakage(questions: pl.DataFrame, splits: tuple[str, ...] = ("seen", "unseen"
     rows = []
     for type in answered["type"].unique(maintain_order=True).sort():
         train = answered.filter(pl.col("type") == type, pl.col("split") == "train")
-        model = _fit(train["question"].to_list(), train["answer"].to_list())
+        model = fit(train["question"].to_list(), train["answer"].to_list())
         majority = train["answer"].value_counts().sort(["count", "answer"], descending=[True, False])["answer"][0]
         for split in splits:
             test = answered.filter(pl.col("type") == type, pl.col("split") == split)
@@ -68,7 +68,7 @@ def any_object(questions: pl.DataFrame) -> np.ndarray:
     return np.array([(1 + others.count(answer)) / (1 + len(others)) for answer, others in questions.select("answer", "others").iter_rows()])
 
 
-def _fit(texts: list[str], answers: list[str]):
+def fit(texts: list[str], answers: list[str]):
     """A logistic regression on TF-IDF of words and pairs of words."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression

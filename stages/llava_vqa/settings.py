@@ -45,6 +45,11 @@ class Maps:
 class Evaluate:
     """What the evaluation compares."""
 
+    roles: dict[str, str]  # method of the maps -> what it is to the claims; map_tables.ROLES lists the roles
+    covered: float  # a patch shows an object if its mask covers more than this share of it
+    top: int  # highest patches of a map that IoU takes
+    tops: tuple[int, ...]  # other numbers of them, for the table sensitivity
+
 
 @dataclass(frozen=True)
 class Params:

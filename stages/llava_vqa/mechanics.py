@@ -1,0 +1,1 @@
+"""placeholder while the mechanism stage is written"""
