@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
@@ -22,20 +21,21 @@ from catalog.base.params import ROOT, profile_params
 from catalog.base.progress import progress
 from catalog.models.devices import peak_memory_mb
 from catalog.models.lm import require_full
-from catalog.vision.build import inputs, load
+from catalog.vision.build import load
 from catalog.vision.features import features
 from stages.llava_vqa import looking, prompts, rivals
 from stages.llava_vqa.answers import pictures, projected
 from stages.llava_vqa.masks import decode
+from stages.llava_vqa.pointing import coverage
 from stages.llava_vqa.settings import Maps, Params
 
 SYSTEM, NAME, MODEL = "llava_vqa", "llava_maps", "llava_small"
 TYPES = ("colour", "kind", "place", "absent")
 LOCATED = TYPES[:3]
-MAPS = {**dict.fromkeys(("question", "method"), pl.String), "values": pl.List(pl.Float32), "seconds": pl.Float64, "forwards": pl.Int64}
+OF_LOOK = ("best head", "all heads", "attention", "one head for all")  # their time has the forward pass in it
+MAPS = {**dict.fromkeys(("question", "method"), pl.String), "values": pl.List(pl.Float32), "forwards": pl.Int64}
 MAPS |= {"target": pl.String, "logprob": pl.Float64, "head": pl.String}
 CURVES = {**dict.fromkeys(("question", "method", "kind"), pl.String), "share": pl.Float64, "probability": pl.Float64}
-COSTLY = ("integrated gradients", "masking")
 
 
 def chosen(questions: pl.DataFrame, objects: pl.DataFrame, counts: dict[str, int]) -> pl.DataFrame:
@@ -63,27 +63,20 @@ class Eye:
         self.model, self.processor, self.mean, self.p, self.seed = model, processor, mean, p, seed
 
     def maps(
-        self, row: dict[str, Any], image: Any, places: Tensor, costly: bool, head: looking.Head | None
-    ) -> tuple[list[dict], rivals.Prompt]:
-        """Rows of `maps.parquet` for one question, and the prompt they explain."""
+        self, row: dict[str, Any], image: Any, places: Tensor, costly: bool, head: tuple[int, int] | None
+    ) -> tuple[list[dict], dict[str, float], rivals.Prompt]:
+        """Rows of `maps.parquet` for one question, seconds of each method, and the prompt that they explain."""
         model, p = self.model, self.p
-        given = inputs(self.processor, [image], [prompts.with_image(row["question"])])
         began = time.perf_counter()
-        seen = looking.look(model, given)
+        seen = looking.look(model, self.processor, image, prompts.with_image(row["question"]))
         forward = time.perf_counter() - began
-        asked = rivals.prompt(model, given["input_ids"][0].to(seen.image.device), seen.image, places, seen.target)
-        top: list = []
-
-        def best() -> Tensor:
-            top.extend(looking.best_heads(seen, p.heads))
-            return looking.head_map(seen, [top[0][0]])
-
+        asked = rivals.prompt(model, seen.ids, seen.image, places, seen.target)
         methods: dict[str, tuple[Callable[[], Tensor], int]] = {
-            "best head": (best, 1),
-            f"best {p.heads} heads": (lambda: looking.head_map(seen, [one for one, _ in top]), 1),
+            "best head": (lambda: looking.head_map(seen, [looking.best_head(seen)]), 1),
+            f"best {p.heads} heads": (lambda: looking.head_map(seen, looking.best_head(seen, p.heads)), 1),
             "all heads": (lambda: looking.direct_map(seen), 1),
             "attention": (lambda: looking.attention_map(seen), 1),
-            "rollout": (lambda: rivals.rollout(model, given, seen.image), 1),
+            "rollout": (lambda: rivals.rollout(model, asked), 1),
             "input x gradient": (lambda: rivals.input_x_gradient(model, asked, self.mean), 1),
             "Grad-CAM": (lambda: rivals.grad_cam(model, asked), 1),
             "centre": (lambda: rivals.centre(seen.grid), 0),
@@ -94,16 +87,16 @@ class Eye:
         if costly:
             methods["integrated gradients"] = (lambda: rivals.integrated_gradients(model, asked, self.mean, p.steps), p.steps)
             methods["masking"] = (lambda: rivals.causal(model, asked, self.mean), len(seen.image) + 1)
-        word = self.processor.tokenizer.decode([seen.target]).strip()
-        out = []
+        heads = {"best head": looking.best_head(seen), "one head for all": head}
+        fact = {"question": row["id"], "target": self.processor.tokenizer.decode([seen.target]).strip(), "logprob": seen.logprob}
+        out, seconds = [], {}
         for name, (make, forwards) in methods.items():
             start = time.perf_counter()
             values = make().flatten().float().cpu()
-            seconds = time.perf_counter() - start + (forward if name in ("best head", "all heads", "attention", "one head for all") else 0)
-            facts = {"question": row["id"], "method": name, "values": values.tolist(), "seconds": seconds, "forwards": forwards}
-            which = {"best head": top[0][0] if top else None, "one head for all": head}.get(name)
-            out.append(facts | {"target": word, "logprob": seen.logprob, "head": which and f"{which[0]}_{which[1]}"})
-        return out, asked
+            seconds[name] = time.perf_counter() - start + (forward if name in OF_LOOK else 0)
+            which = heads.get(name)
+            out.append(fact | {"method": name, "values": values.tolist(), "forwards": forwards, "head": which and f"{which[0]}_{which[1]}"})
+        return out, seconds, asked
 
     def curves(self, rows: list[dict], asked: rivals.Prompt) -> list[dict]:
         """Rows of `curves.parquet` for the maps of one question."""
@@ -118,36 +111,33 @@ class Eye:
         return out
 
 
-def one_head(eye: Eye, questions: pl.DataFrame, images: pl.DataFrame, objects: pl.DataFrame) -> looking.Head:
-    """The head that most often has its highest patch on the asked object, on questions of the split valid."""
-    hits = None
+def one_head(eye: Eye, questions: pl.DataFrame, images: pl.DataFrame, objects: pl.DataFrame) -> tuple[int, int]:
+    """The head that most often has its highest patch on the asked object, on questions of the split valid; by `linear` scores."""
     masks = {(image, number): runs for image, number, runs in objects.select("image", "object", "mask").iter_rows()}
     sizes = {name: (height, width) for name, height, width in images.select("image", "height", "width").iter_rows()}
     rows = questions.to_dicts()
-    shown = pictures(images, [row["image"] for row in rows])
+    hits = None
     with progress(len(rows), "choosing a head", "question") as advance:
-        for row, picture in zip(rows, shown, strict=True):
-            seen = looking.look(eye.model, inputs(eye.processor, [picture], [prompts.with_image(row["question"])]))
+        for row, picture in zip(rows, pictures(images, [row["image"] for row in rows]), strict=True):
+            seen = looking.look(eye.model, eye.processor, picture, prompts.with_image(row["question"]))
             mask = decode(masks[row["image"], row["asked"][0]], *sizes[row["image"]])
-            own = torch.from_numpy(_covered(mask, seen.grid) > eye.p.covered).flatten().to(seen.image.device)
-            scores = torch.stack(
-                [
-                    torch.stack([looking.position_scores(seen, layer, head)[seen.image] for head in range(seen.view.n_heads)])
-                    for layer in range(seen.view.n_layers)
-                    if layer >= eye.p.from_layer * seen.view.n_layers
-                ]
-            )
-            right = own[scores.argmax(-1)].float()
+            own = torch.from_numpy(coverage(mask, seen.grid) > eye.p.covered).flatten().to(seen.image.device)
+            right = own[linear(seen).argmax(-1)].float()
             hits = right if hits is None else hits + right
             advance(1)
-    layer, head = divmod(int(hits.argmax()), hits.shape[1])
-    return layer + seen.view.n_layers - len(hits), head
+    return divmod(int(hits.argmax()), hits.shape[1])
 
 
-def _covered(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Share of each patch that a mask covers, (rows, columns)."""
-    (height, width), (rows, columns) = mask.shape, grid
-    return mask.reshape(rows, height // rows, columns, width // columns).mean((1, 3))
+@torch.inference_mode()
+def linear(seen: looking.Look) -> Tensor:
+    """(L, H, I): the first-order importance of each patch in each head, which no importance exceeds (Jensen). Cheap for all heads."""
+    read, v = seen.lens, seen.view
+    rows = []
+    for layer in range(v.n_layers):
+        expected = read.logits(seen.trace.x[layer, 0], 0).softmax(-1) @ read.unembed
+        pull = read.unfold(read.unembed[seen.target] - expected) / read.sigma[0] @ v.o_weight(layer)
+        rows.append(torch.einsum("htk,hk->ht", seen.coefficients(layer)[:, seen.image], pull.unflatten(-1, (v.n_heads, v.d_head))))
+    return torch.stack(rows)
 
 
 def main(profile: str) -> None:
@@ -169,7 +159,7 @@ def main(profile: str) -> None:
     if p.valid:
         valid = chosen(questions, objects, {"valid": p.valid}).filter(pl.col("type").is_in(LOCATED))
         head = one_head(eye, valid, images, objects)
-    maps, curves = [], []
+    maps, curves, times = [], [], {}
     rows = asked.to_dicts()
     names = list(dict.fromkeys(row["image"] for row in rows))
     shown = dict(zip(names, pictures(images, names)))
@@ -177,15 +167,16 @@ def main(profile: str) -> None:
     with progress(len(rows), "maps", "question") as advance:
         for row in rows:
             costly = row["number"] < p.costly[row["split"]] and row["type"] in LOCATED
-            made, asked_prompt = eye.maps(row, shown[row["image"]], places[row["image"]], costly, head)
+            made, seconds, asked_prompt = eye.maps(row, shown[row["image"]], places[row["image"]], costly, head)
             maps += made
+            for name, value in seconds.items():
+                times.setdefault(name, []).append(value)
             curves += eye.curves(made, asked_prompt) if costly else []
             advance(1)
     with atomic_dir(ROOT / "models" / NAME / profile) as out:
-        facts = pl.DataFrame(maps, schema=MAPS).sort("question", "method")
-        write_parquet(facts.drop("seconds"), out / "maps.parquet")
+        write_parquet(pl.DataFrame(maps, schema=MAPS).sort("question", "method"), out / "maps.parquet")
         write_parquet(pl.DataFrame(curves, schema=CURVES).sort("question", "method", "kind", "share"), out / "curves.parquet")
-    per = dict(facts.group_by("method").agg(pl.col("seconds").mean().round(4)).sort("method").iter_rows())
+    per = {name: round(sum(values) / len(values), 4) for name, values in sorted(times.items())}
     done = {"seconds": round(time.perf_counter() - began, 1), "peak_memory_mb": peak_memory_mb(), "questions": len(rows)}
     write_json(done | {"seconds_a_map": per}, ROOT / "models" / NAME / f"{profile}.run.json")
 

@@ -6,7 +6,7 @@ many images' projected patches stands in a patch's place.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,13 +103,13 @@ def integrated_gradients(model: Any, asked: Prompt, mean: Tensor, steps: int) ->
 
 
 @torch.inference_mode()
-def rollout(model: Any, given: Mapping[str, Tensor], image: Tensor) -> Tensor:
+def rollout(model: Any, asked: Prompt) -> Tensor:
     """Attention rollout (arXiv 2005.00928): attention of all layers, mean over heads, half of it the position's own, multiplied up."""
     lm = model.model.language_model
     own = lm.config._attn_implementation
     lm.set_attn_implementation("eager")
     try:
-        layers = model(**given, output_attentions=True, use_cache=False, logits_to_keep=1).attentions
+        layers = lm(inputs_embeds=asked.embedded[None], output_attentions=True, use_cache=False).attentions
     finally:
         lm.set_attn_implementation(own)
     total = None
@@ -117,7 +117,7 @@ def rollout(model: Any, given: Mapping[str, Tensor], image: Tensor) -> Tensor:
         step = weights[0].float().mean(0)
         step = (step + torch.eye(len(step), device=step.device)) / 2
         total = step if total is None else step @ total
-    return total[-1, image]
+    return total[-1, asked.image]
 
 
 def centre(grid: tuple[int, int]) -> Tensor:
