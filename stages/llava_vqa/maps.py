@@ -32,7 +32,7 @@ from stages.llava_vqa.settings import Maps, Params
 SYSTEM, NAME, MODEL = "llava_vqa", "llava_maps", "llava_small"
 TYPES = ("colour", "kind", "place", "absent")
 LOCATED = TYPES[:3]
-OF_LOOK = ("best head", "all heads", "attention", "one head for all")  # their time has the forward pass in it
+OF_LOOK = ("best head", "direct", "attention", "one head")  # their time has the forward pass in it
 MAPS = {**dict.fromkeys(("question", "method"), pl.String), "values": pl.List(pl.Float32), "forwards": pl.Int64}
 MAPS |= {"target": pl.String, "logprob": pl.Float64, "head": pl.String}
 CURVES = {**dict.fromkeys(("question", "method", "kind"), pl.String), "share": pl.Float64, "probability": pl.Float64}
@@ -73,21 +73,21 @@ class Eye:
         asked = rivals.prompt(model, seen.ids, seen.image, places, seen.target)
         methods: dict[str, tuple[Callable[[], Tensor], int]] = {
             "best head": (lambda: looking.head_map(seen, [looking.best_head(seen)]), 1),
-            f"best {p.heads} heads": (lambda: looking.head_map(seen, looking.best_head(seen, p.heads)), 1),
-            "all heads": (lambda: looking.direct_map(seen), 1),
+            "top heads": (lambda: looking.head_map(seen, looking.best_head(seen, p.heads)), 1),
+            "direct": (lambda: looking.direct_map(seen), 1),
             "attention": (lambda: looking.attention_map(seen), 1),
             "rollout": (lambda: rivals.rollout(model, asked), 1),
             "input x gradient": (lambda: rivals.input_x_gradient(model, asked, self.mean), 1),
-            "Grad-CAM": (lambda: rivals.grad_cam(model, asked), 1),
+            "grad-cam": (lambda: rivals.grad_cam(model, asked), 1),
             "centre": (lambda: rivals.centre(seen.grid), 0),
             "random": (lambda: rivals.arbitrary(row["id"], len(seen.image), self.seed), 0),
         }
         if head is not None:
-            methods["one head for all"] = (lambda: looking.head_map(seen, [head]), 1)
+            methods["one head"] = (lambda: looking.head_map(seen, [head]), 1)
         if costly:
             methods["integrated gradients"] = (lambda: rivals.integrated_gradients(model, asked, self.mean, p.steps), p.steps)
-            methods["masking"] = (lambda: rivals.causal(model, asked, self.mean), len(seen.image) + 1)
-        heads = {"best head": looking.best_head(seen), "one head for all": head}
+            methods["causal"] = (lambda: rivals.causal(model, asked, self.mean), len(seen.image) + 1)
+        heads = {"best head": looking.best_head(seen), "one head": head}
         fact = {"question": row["id"], "target": self.processor.tokenizer.decode([seen.target]).strip(), "logprob": seen.logprob}
         out, seconds = [], {}
         for name, (make, forwards) in methods.items():

@@ -27,9 +27,9 @@ class Prompt(NamedTuple):
 def prompt(model: Any, ids: Tensor, image: Tensor, places: Tensor, target: int) -> Prompt:
     """Embeddings of a prompt's tokens (T,) with the projected image ``places`` (I, d) at its positions."""
     with torch.no_grad():
-        embedded = model.get_input_embeddings()(ids).clone()
+        embedded = model.get_input_embeddings()(ids.clone())
         embedded[image] = places.to(embedded.dtype)
-    return Prompt(embedded, image, target)
+        return Prompt(embedded, image.clone(), target)  # copies: tensors of inference mode take no part in gradients
 
 
 def said(model: Any, asked: Prompt, places: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def _gradient(model: Any, asked: Prompt) -> tuple[Tensor, Tensor]:
 def input_x_gradient(model: Any, asked: Prompt, mean: Tensor) -> Tensor:
     """Gradient times the patch's difference from the mean patch, summed over the numbers: a first-order guess at `causal`."""
     places, found = _gradient(model, asked)
-    return ((places - mean.float()) * found).sum(-1)
+    return ((places - mean.float().clone()) * found).sum(-1)
 
 
 def grad_cam(model: Any, asked: Prompt) -> Tensor:
@@ -94,7 +94,7 @@ def integrated_gradients(model: Any, asked: Prompt, mean: Tensor, steps: int) ->
     from captum.attr import IntegratedGradients
 
     places = asked.embedded[asked.image].detach().float()[None]
-    base = mean.float().expand_as(places)
+    base = mean.float().clone().expand_as(places)
     with torch.enable_grad():
         found = IntegratedGradients(lambda part: said(model, asked, part)).attribute(
             places, base, n_steps=steps, internal_batch_size=AT_ONCE
