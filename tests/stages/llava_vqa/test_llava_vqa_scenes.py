@@ -27,7 +27,7 @@ def root(tmp_path_factory):
     (root / dataset.EMOJI).mkdir(parents=True)
     picture = Image.new("RGBA", (64, 64))
     ImageDraw.Draw(picture).ellipse((4, 12, 59, 51), fill=(240, 240, 0, 255))
-    ImageDraw.Draw(picture).chord((4, 12, 59, 51), 0, 180, fill=(90, 0, 0, 255))
+    ImageDraw.Draw(picture).chord((4, 12, 59, 51), 30, 150, fill=(90, 0, 0, 255))
     for known, held_out in pictures.EMOJI.values():
         for name in (*known, *held_out):
             picture.save(root / dataset.EMOJI / f"{name}.png")
@@ -149,9 +149,10 @@ def test_the_words_do_not_tell_the_answer(settings):
     assert found.height == 12 and (found["n"] >= 40).all()
     assert found.filter((pl.col("text_low") > pl.col("chance")) | (pl.col("text_high") < pl.col("chance"))).is_empty()
     assert found.filter(pl.col("any_object") > 0.6).is_empty()
-    told = table.with_columns(answer=pl.when(pl.col("question") == "Where is the cup?").then(pl.lit("top left")).otherwise("answer"))
-    rigged = leakage(told.filter(question="Where is the cup?"))
-    assert (rigged["text"] == 1).all()
+    told = table.filter(type="place").with_columns(
+        answer=pl.when(pl.col("question").str.contains("cup")).then(pl.lit("top left")).otherwise(pl.lit("top right"))
+    )
+    assert (leakage(told)["text"] == 1).all()
 
 
 def asked(p, split, composed):
