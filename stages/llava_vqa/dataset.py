@@ -112,6 +112,8 @@ def check(p: Data) -> None:
         raise CatalogError(f"data.images of {SYSTEM} names {', '.join(p.images)}; it needs {', '.join(SPLITS)}.")
     if unknown := sorted(set(p.questions) - set(questions.TYPES)):
         raise CatalogError(f"data.questions of {SYSTEM} names {unknown[0]}; the types are {', '.join(questions.TYPES)}.")
+    if wrong := sorted(type for type, share in p.questions.items() if not 0 <= share <= 1):
+        raise CatalogError(f"data.questions of {SYSTEM} asks {p.questions[wrong[0]]} of {wrong[0]} an image; it can be 0 to 1.")
     if len(p.objects) > len(scenes.PLACES) or min(p.objects, default=-1) < 0 or abs(sum(p.objects) - 1) > 1e-9:
         raise CatalogError(f"data.objects of {SYSTEM} is {list(p.objects)}; give the probabilities of one to four objects, which sum to 1.")
     if not 1 <= p.sides[0] <= p.sides[1] <= p.size // 2 - 6:
