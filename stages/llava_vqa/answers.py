@@ -24,6 +24,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from catalog.base.deps import require_dep
 from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_json, write_parquet
 from catalog.base.params import ROOT, profile_params
@@ -44,6 +45,15 @@ SCHEMA = {
     "logprob": pl.List(pl.Float64),
     "correct": pl.Boolean,
 }
+
+
+def trained(profile: str, params: Params) -> tuple[Any, Any]:
+    """The model that stage llava_vqa_train wrote and its processor; where it trains nothing, the published model."""
+    folder = ROOT / "models" / MODEL / profile
+    require_dep(folder)
+    if params.train.steps and not (folder / "model").is_dir():
+        raise CatalogError(f"{folder.relative_to(ROOT)} has no model; run `dvc repro {SYSTEM}_train` to train it.")
+    return load(folder / "model" if params.train.steps else params.train.model)
 
 
 def by_image(questions: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
@@ -152,20 +162,20 @@ def main(profile: str) -> None:
     """Write ``models/llava_answers/<profile>/``."""
     params = profile_params(Params, SYSTEM, profile)
     if profile == "full":  # before any work
-        require_full(params.train.lm)
+        require_full(params.train.model)
     began = time.perf_counter()
     folder = ROOT / "data" / "scenes" / profile
     questions = pl.read_parquet(folder / "questions.parquet").filter(pl.col("split").is_in(SPLITS)).sort("image", "id")
     images = pl.read_parquet(folder / "images.parquet").filter(pl.col("split").is_in(SPLITS)).sort("image")
     found = by_image(questions)
     place = ROOT / "models" / MODEL / profile
-    model, processor = load(place / "model")
+    model, processor = trained(profile, params)
     seen = features(model, processor, pictures(images, list(found)))
     places = dict(zip(found, projected(model, seen)))
     rows = conditions(model, processor, found, places, swapped(list(found), dict(images.select("image", "split").iter_rows())))
     if (place / "projector_aligned.safetensors").is_file():
         aligned = load_file(place / "projector_aligned.safetensors")
-        rows += untrained(model, processor, found, seen, aligned, load_lm(params.train.lm)[0])
+        rows += untrained(model, processor, found, seen, aligned, load_lm(params.train.model)[0])
     with atomic_dir(ROOT / "models" / NAME / profile) as out:
         write_parquet(pl.DataFrame(rows, schema=SCHEMA).sort("condition", "question"), out / "answers.parquet")
     facts = {"seconds": round(time.perf_counter() - began, 1), "peak_memory_mb": peak_memory_mb(), "answers": len(rows)}

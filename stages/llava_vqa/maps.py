@@ -21,15 +21,14 @@ from catalog.base.params import ROOT, profile_params
 from catalog.base.progress import progress
 from catalog.models.devices import peak_memory_mb
 from catalog.models.lm import require_full
-from catalog.vision.build import load
 from catalog.vision.features import features
 from stages.llava_vqa import looking, prompts, rivals
-from stages.llava_vqa.answers import pictures, projected
+from stages.llava_vqa.answers import pictures, projected, trained
 from stages.llava_vqa.masks import decode
 from stages.llava_vqa.pointing import coverage
 from stages.llava_vqa.settings import Maps, Params
 
-SYSTEM, NAME, MODEL = "llava_vqa", "llava_maps", "llava_small"
+SYSTEM, NAME = "llava_vqa", "llava_maps"
 TYPES = ("colour", "kind", "place", "absent")
 LOCATED = TYPES[:3]
 OF_LOOK = ("best head", "direct", "attention", "one head")  # their time has the forward pass in it
@@ -145,11 +144,11 @@ def main(profile: str) -> None:
     params = profile_params(Params, SYSTEM, profile)
     p = params.maps
     if profile == "full":  # before any work
-        require_full(params.train.lm)
+        require_full(params.train.model)
     began = time.perf_counter()
     folder = ROOT / "data" / "scenes" / profile
     images, objects, questions = (pl.read_parquet(folder / f"{name}.parquet") for name in ("images", "objects", "questions"))
-    model, processor = load(ROOT / "models" / MODEL / profile / "model")
+    model, processor = trained(profile, params)
     model.requires_grad_(False)
     train = images.filter(split="train").sort("image")["image"].to_list()[: p.mean_images]
     mean = projected(model, features(model, processor, pictures(images, train))).flatten(0, 1).mean(0)

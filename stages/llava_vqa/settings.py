@@ -35,6 +35,13 @@ class Answers:
 class Mechanism:
     """Analyses of heads and projections."""
 
+    lm: str  # the language model before training, which is told the scenes
+    split: str  # of the scenes
+    questions: int  # about a colour, one a scene
+    heads: int  # the best ones of each question
+    patches: int  # the strongest ones of each question
+    covered: float  # a patch shows an object if its mask covers more than this share of it
+
 
 @dataclass(frozen=True)
 class Maps:
