@@ -92,6 +92,8 @@ def photograph(entry: dict, folder: Path) -> Image.Image:
         with Image.open(path) as file:
             if file.width * file.height > LIMIT:
                 raise CatalogError(f"{path} has {file.width} x {file.height} pixels, more than {LIMIT:,}; make it smaller.")
+            if file.mode.startswith(("I", "F")):
+                raise CatalogError(f"{path} has more than eight bits a pixel's shade, which would be cut; save it with eight.")
             turned = file.getexif().get(ORIENTATION, 1) not in (0, 1)
             stored, upright = file.convert("RGB"), ImageOps.exif_transpose(file).convert("RGB")
     except FileNotFoundError:

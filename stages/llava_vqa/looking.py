@@ -1,340 +1,338 @@
-"""Which part of an image made a LLaVA say its next token: the tool of the paper, exact, from one forward pass.
+"""Where a LLaVA looks when it predicts the next token: scores of heads, source positions and image patches from one forward pass.
 
-Each head of each layer moves a vector from every source position to the last one, and all of them are added to the residual stream there.
-The *importance* of such a vector is the log-probability increase of the answer's token that it brings (`catalog.inside.attribution`)::
+The paper's score (section 4; `catalog.inside.attribution`) is the log-probability increase of the predicted token w when a part is added to
+the residual stream of the last position T. A head j of layer l moves ``alpha_p W_O v_p`` from each source position p to T. These vectors
+sum to the head's own, and
 
-    Imp(v) = log p(w | x + v) - log p(w | x)        x: what enters the layer, read through the frozen final norm
+    Imp(l, j, p) = log p(w | x_l + alpha_p W_O v_p) - log p(w | x_l)
 
-The paper's map is that of the one best head: the importance of the vector from each image position. The map of *all heads* takes from the
-final stream z, for each position, what all heads of all layers have moved from there, and reads both through the model's own final norm::
+reads them through the frozen final norm. The paper's map is Imp at the image's positions in the single best head. Ours is the *direct
+effect*: what log p(w) loses when everything that all heads of all layers moved from p to T is taken out of the final residual z,
 
-    direct(p) = log p(w | z) - log p(w | z - sum over layers and heads of the vector from p)
+    direct(p) = log p(w | z) - log p(w | z - sum over l, j of alpha_p W_O v_p),
 
-Both are signed. With ``against`` the score is log p(w) - log p(other), and softmax drops out of it.
+with the final norm computed anew, so that it is the model's own probability. Both have a sign: a patch can speak against the token.
+
+With `against`, a second token a, every score is of ``log p(w) - log p(a)``: why red rather than blue.
+
+The model runs once, as it is. Hooks keep the residual stream of T and the values of all positions; the attention weights of T, one row a
+layer, are computed again from its queries and keys, so that any implementation of attention will do. All scores are float32. Direct scores
+are ready in a `Look`; those of heads and positions, one softmax over the vocabulary each, are computed when they are asked for.
 """
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from catalog.base.errors import CatalogError
-from catalog.inside.anatomy import View, view
-from catalog.models.windows import narrowest
+from catalog.inside.anatomy import FAMILIES, View, view
+from catalog.inside.attribution import Lens, Trace, head_position_scores, head_scores
+from catalog.vision import build
 
-Head = tuple[int, int]  # layer, head
-AT_ONCE = 64  # vectors that are read over the whole vocabulary together
-_VIEWS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_VIEWS: WeakKeyDictionary[nn.Module, View] = WeakKeyDictionary()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Look:
-    """One prompt as the model read it. L layers, H heads, T source positions, I image positions, d the stream's width; float32.
+    """One question, looked at. Sizes: L layers, H heads, T positions of the prompt, I of them the image's, row by row."""
 
-    Attributes:
-        target, against: token ids; `against` is None where a token is scored alone.
-        top: the model's own next token. logprob: of the target.
-        stream: (L, d) what enters each layer at the last position; final: (d,) what leaves the last one.
-        attention: (L, H, T) of the last position. value: (L, T, G, d_h) of the key-value heads.
-        image: (I,) positions of the image. grid: (rows, columns) with rows x columns = I.
-    """
+    direct: Tensor  # (I,) all heads and layers; the final norm computed anew
+    attention: Tensor  # (L, H, T) weights of the last position
+    image: Tensor  # (I,) positions of the image in the prompt
+    grid: tuple[int, int]  # rows, columns; their product is I
+    target: int  # token w
+    against: int | None  # token a, or None
+    logprob: float  # log p(w), the model's own
+    top: int  # the likeliest token
+    ids: Tensor  # (T,) the prompt's tokens
+    view: View = field(repr=False)
+    trace: Trace = field(repr=False)  # of the last position alone; `value` of all positions
+    lens: Lens = field(repr=False)
 
-    view: View
-    unembed: Tensor
-    target: int
-    against: int | None
-    top: int
-    logprob: float
-    stream: Tensor
-    final: Tensor
-    attention: Tensor
-    value: Tensor
-    image: Tensor
-    grid: tuple[int, int]
+    @cached_property
+    def heads(self) -> Tensor:
+        """Imp of every head, (L, H)."""
+        if self.against is None:
+            return head_scores(self.view, self.trace, self.lens, 0, self.target)
+        moved = self.trace.heads[:, 0].unflatten(-1, (self.view.n_heads, self.view.d_head))
+        return torch.einsum("lhk,lhk->lh", moved, self._pull)
 
+    @cached_property
+    def positions(self) -> Tensor:
+        """Imp of every source position in every head, (L, H, T): a softmax over the vocabulary for each of them."""
+        if self.against is None:
+            return torch.stack([self._layer(layer) for layer in range(self.view.n_layers)])
+        return torch.stack([torch.einsum("htk,hk->ht", self.coefficients(layer), pull) for layer, pull in enumerate(self._pull)])
 
-def inner(model: Any) -> View:
-    """The language model inside a LLaVA, seen as streams and heads; it is checked once for each model.
+    def coefficients(self, layer: int, head: int | None = None) -> Tensor:
+        """What each head moves from each position before W_O, (H, T, d_h); of one head, (T, d_h). Summed over T: the head's output."""
+        group = self.view.n_heads // self.view.n_kv
+        value = self.trace.value[layer]  # (T, G, d_h)
+        if head is not None:
+            return self.attention[layer, head][:, None] * value[:, head // group].float()
+        return self.attention[layer][..., None] * value.float().repeat_interleave(group, 1).transpose(0, 1)
 
-    Raises:
-        CatalogError: the model has no language model and output layer where LLaVAs have them, or attribution does not know its family.
-    """
-    if model not in _VIEWS:
-        from transformers import AutoModelForCausalLM
+    def position_scores(self, layer: int, head: int) -> Tensor:
+        """Imp of every source position in one head, (T,): its block of W_O is read as tokens once, then each position's d_h numbers."""
+        if "positions" in self.__dict__ or self.against is not None:
+            return self.positions[layer, head]
+        read, size = self.lens, self.view.d_head
+        block = self.view.o_weight(layer)[:, head * size : (head + 1) * size]
+        projected = read.unembed @ read.fold(block.T).T / read.sigma[0]  # (V, d_h)
+        origin = read.logits(self.trace.x[layer, 0], 0)
+        scores = (origin + self.coefficients(layer, head) @ projected.T).log_softmax(-1)[:, self.target]
+        return scores - origin.log_softmax(-1)[self.target]
 
-        decoder, head = getattr(getattr(model, "model", None), "language_model", None), getattr(model, "lm_head", None)
-        if decoder is None or head is None:
-            raise CatalogError(
-                f"{type(model).__name__} is no LLaVA with a language model and an output layer of its own; use another model."
-            )
-        with torch.device("meta"):
-            shell = AutoModelForCausalLM.from_config(decoder.config)
-        shell.model, shell.lm_head = decoder, head
-        _VIEWS[model] = view(shell.eval())
-    return _VIEWS[model]
+    def _layer(self, layer: int) -> Tensor:
+        return head_position_scores(self.view, self.trace, self.lens, layer, 0, self.target)
 
-
-def image_places(model: Any, ids: Tensor) -> Tensor:
-    """Positions (I,) of the image tokens among the ids (T,) of a prompt.
-
-    Raises:
-        CatalogError: there is none, or they do not stand side by side, as with several images.
-    """
-    token = getattr(model.config, "image_token_id", None)
-    token = getattr(model.config, "image_token_index", None) if token is None else token
-    places = (ids == token).nonzero()[:, 0]
-    if not len(places):
-        raise CatalogError("The prompt has no image; put <image> where it is to stand.")
-    if int(places[-1] - places[0]) + 1 != len(places):
-        raise CatalogError(
-            "The image's tokens do not stand side by side; ask about one image at a time, of a model that reads it in one piece."
-        )
-    return places
+    @cached_property
+    def _pull(self) -> Tensor:
+        """(L, H, d_h): how much a unit of each number before W_O raises log p(w) - log p(a) through the frozen norm, where it is linear."""
+        read, v = self.lens, self.view
+        direction = read.unfold(read.unembed[self.target] - read.unembed[self.against]) / read.sigma[0]
+        return torch.stack([(direction @ v.o_weight(layer)).unflatten(-1, (v.n_heads, v.d_head)) for layer in range(v.n_layers)])
 
 
-def square(places: int) -> tuple[int, int]:
-    """Rows and columns of the grid that so many image tokens are.
+# --- maps --------------------------------------------------------------------------------------------------------------------------
 
-    Raises:
-        CatalogError: no square number, as with models that cut an image into several pieces.
-    """
-    side = round(places**0.5)
-    if side * side != places:
-        raise CatalogError(
-            f"{places} image tokens are no square grid; models that cut an image into pieces of their own are not supported."
-        )
-    return side, side
+
+def best_head(look: Look, n: int | None = None) -> Any:
+    """(layer, head) with the highest Imp; with `n`, a list of the n highest, best first."""
+    order = look.heads.flatten().argsort(descending=True, stable=True)[: n or 1].tolist()
+    found = [divmod(index, look.view.n_heads) for index in order]
+    return found if n else found[0]
+
+
+def head_map(look: Look, heads: Sequence[tuple[int, int]]) -> Tensor:
+    """Summed Imp of the image's positions in some heads: (rows, columns), signed. Scores of sets do not add up, so the sum of several heads
+    is a picture and not the effect of them all."""
+    return sum(look.position_scores(layer, head)[look.image] for layer, head in heads).reshape(look.grid)
+
+
+def direct_map(look: Look) -> Tensor:
+    """Direct effect of each patch through all heads: (rows, columns), signed."""
+    return look.direct.reshape(look.grid)
+
+
+def attention_map(look: Look, heads: Sequence[tuple[int, int]] | None = None) -> Tensor:
+    """Attention of the last position to each patch, averaged over all heads or some: (rows, columns)."""
+    weights = look.attention.flatten(0, 1)
+    if heads is not None:
+        weights = weights[[layer * look.view.n_heads + head for layer, head in heads]]
+    return weights.mean(0)[look.image].reshape(look.grid)
+
+
+def positive_share(look: Look, heads: Sequence[tuple[int, int]]) -> float:
+    """Share of some heads in the sum of all positive Imp of heads: how much of the prediction a map of these heads can speak for."""
+    scores = look.heads.clamp_min(0)
+    total = float(scores.sum())
+    return sum(float(scores[layer, head]) for layer, head in heads) / total if total else 0.0
+
+
+# --- one forward pass --------------------------------------------------------------------------------------------------------------
+
+
+def look(model: Any, processor: Any, image: Any, prompt: str, target: int | None = None, against: int | None = None) -> Look:
+    """Look at one image with one prompt, which holds ``<image>`` once and ends where the answer begins. See `look_all`."""
+    return look_all(model, processor, [image], [prompt], [target], [against])[0]
 
 
 @torch.inference_mode()
-def look(
+def look_all(
     model: Any,
-    given: Mapping[str, Tensor],
-    target: int | None = None,
-    against: int | None = None,
-    grid: tuple[int, int] | None = None,
-) -> Look:
-    """One forward pass over a prompt with an image.
+    processor: Any,
+    images: Sequence[Any],
+    prompts: Sequence[str],
+    targets: Sequence[int | None] | None = None,
+    against: Sequence[int | None] | None = None,
+) -> list[Look]:
+    """A `Look` for each image and prompt, from one forward pass over all of them.
 
     Args:
-        given: of `catalog.vision.build.inputs`, for one prompt: ``input_ids`` (1, T), ``pixel_values`` and the like.
-        target: the token that is asked about; by default the one that the model gives.
-        against: a token it is held against.
-        grid: rows and columns of the image's tokens; by default they are a square.
+        model: a LLaVA of the transformers library (`LlavaForConditionalGeneration`, `VipLlavaForConditionalGeneration`) with a language
+            model of the Llama family, in any type and with any attention.
+        images: PIL images, one a prompt.
+        targets: token w of each; None: the model's likeliest.
+        against: token a of each; None: no second token.
 
     Raises:
-        CatalogError: no image, a grid that does not fit, a prompt longer than the attention window, or attention that is not plain.
+        CatalogError: the model or its processor cuts images into several crops, its grid is unknown, its language model has parts that
+            attribution does not know, a token is not in its vocabulary, or a prompt is longer than its attention reaches.
     """
-    v = inner(model)
-    given = {name: tensor.to(v.device) for name, tensor in given.items()}
-    if len(given["input_ids"]) != 1:
-        raise CatalogError("Look at one prompt at a time.")
-    ids = given["input_ids"][0]
-    image = image_places(model, ids)
-    rows, columns = grid or square(len(image))
-    if rows * columns != len(image):
-        raise CatalogError(f"A grid of {rows} x {columns} does not fit the {len(image)} image tokens.")
-    window = narrowest(v.model.config)
-    if window and len(ids) > window:
-        raise CatalogError(f"The prompt has {len(ids)} tokens, more than this model's attention window of {window}; shorten it.")
-    with _recorded(v) as kept:
-        logits = model(**given, logits_to_keep=1, use_cache=False).logits[0, -1].float().log_softmax(-1)
-    top = int(logits.argmax())
-    target = top if target is None else int(target)
-    return Look(
-        view=v,
-        unembed=v.unembedding(),
-        target=target,
-        against=against,
-        top=top,
-        logprob=float(logits[target]),
-        stream=torch.stack(kept["stream"]),
-        final=kept["final"][0],
-        attention=torch.stack(kept["attention"]),
-        value=torch.stack(kept["value"]),
-        image=image,
-        grid=(rows, columns),
+    v = language(model)
+    _single_crop(model, processor)
+    for prompt in prompts:
+        if prompt.count(processor.image_token) != 1:
+            raise CatalogError(f"A prompt needs {processor.image_token} once, where the image stands; this one is {prompt[:80]!r}.")
+    tensors = {name: tensor.to(model.device) for name, tensor in build.inputs(processor, images, prompts).items()}
+    kept = _run(model, v, tensors)
+    grid = _grid(model, processor, tensors["pixel_values"])
+    unembed = v.unembedding()
+    looks = []
+    for row in range(len(prompts)):
+        real = tensors["attention_mask"][row].bool().nonzero()[:, 0]
+        looks.append(_one(v, kept, row, real, tensors["input_ids"][row, real], model.config.image_token_id, grid, unembed,
+                          None if targets is None else targets[row], None if against is None else against[row]))  # fmt: skip
+    return looks
+
+
+def _one(v: View, kept: dict, row: int, real: Tensor, ids: Tensor, token: int, grid: tuple[int, int], unembed: Tensor,
+         target: int | None, against: int | None) -> Look:  # fmt: skip
+    """The Look of one row of the batch; `real` are its positions that are no padding."""
+    last = real[-1]
+    stream = torch.stack([layer[row, last].float() for layer in kept["x"]])[:, None]  # (L+1, 1, d)
+    moved = torch.stack([layer[row, last].float() for layer in kept["heads"]])[:, None]
+    value = torch.stack([layer[row, real] for layer in kept["value"]]).unflatten(-1, (v.n_kv, v.d_head))
+    attention = torch.stack([_row(v, kept, layer, row, real) for layer in range(v.n_layers)])
+    run = Trace(
+        x=stream,
+        attn=moved.new_zeros(0),
+        ffn=moved.new_zeros(0),
+        coef=moved.new_zeros(0),
+        heads=moved,
+        last=torch.zeros(1, dtype=torch.long, device=stream.device),
+        probs=attention[:, :, None],
+        value=value.float(),
     )
+    scale = v.final_norm.weight.detach().float()
+    read = Lens(unembed, scale, stream.new_zeros(0), None, False, "frozen", v.eps)
+    read = Lens(unembed, scale, read.rms(stream[-1]), None, False, "frozen", v.eps)
+    image = (ids == token).nonzero()[:, 0]
+    if len(image) != grid[0] * grid[1]:
+        raise CatalogError(
+            f"The image has {len(image)} tokens, which do not fill the grid of {grid[0]} x {grid[1]} patches; only models with one token a "
+            f"patch can be mapped."
+        )
+    own = read.logits(stream[-1, 0], 0).log_softmax(-1)
+    for name in (target, against):
+        if name is not None and not 0 <= name < len(own):
+            raise CatalogError(f"Token {name} is not in the model's vocabulary of {len(own)} tokens; give the id of one that is.")
+    top = int(own.argmax())
+    target = top if target is None else int(target)
+    found = Look(own[:0], attention, image, grid, target, against, float(own[target]), top, ids, v, run, read)
+    return replace(found, direct=_direct(found, own))
 
 
-@contextmanager
-def _recorded(v: View) -> Iterator[dict[str, list[Tensor]]]:
-    """Inside, a forward pass of one row leaves here what enters each layer, attention of the last position, values and the final stream.
+def _direct(look: Look, own: Tensor) -> Tensor:
+    """(I,): the model's own log p(w), less that without what all heads moved from each position of the image."""
+    v, read = look.view, look.lens
+    moved = 0
+    for layer in range(v.n_layers):
+        parts = look.coefficients(layer)[:, look.image].transpose(0, 1).flatten(1)  # (I, H * d_h)
+        moved = moved + parts @ v.o_weight(layer).T
+    anew = Lens(read.unembed, read.scale, read.sigma, None, False, "recompute", read.eps)
+    rest = look.trace.x[-1] - moved  # (I, d)
+    without = torch.cat([anew.logits(piece, 0).log_softmax(-1) for piece in rest.split(64)])
+    if look.against is None:
+        return own[look.target] - without[:, look.target]
+    return (own[look.target] - own[look.against]) - (without[:, look.target] - without[:, look.against])
 
-    Attention is computed a second time, for the last position alone, from the queries and keys that the layer computes, and must give the
-    layer's own output, so that no other kind of attention can pass for this one.
-    """
-    kept: dict[str, list[Tensor]] = {"stream": [], "attention": [], "value": [], "final": []}
-    now: dict[str, Tensor] = {}
+
+def _row(v: View, kept: dict, layer: int, row: int, real: Tensor) -> Tensor:
+    """Attention of the last position to all positions before it, (H, T), from the layer's own queries and keys."""
+    size, group = v.d_head, v.n_heads // v.n_kv
+    last = real[-1:]
+    query = kept["query"][layer][row, last].unflatten(-1, (v.n_heads, size)).transpose(0, 1)[None]  # (1, H, 1, d_h)
+    key = kept["key"][layer][row, real].unflatten(-1, (v.n_kv, size)).transpose(0, 1)[None]  # (1, G, T, d_h)
+    cos, sin = (part[row if len(part) > 1 else 0][None] for part in kept["rotary"][layer])
+    query = apply_rotary_pos_emb(query, query, cos[:, last], sin[:, last])[0][0].float()
+    key = apply_rotary_pos_emb(key, key, cos[:, real], sin[:, real])[0][0].float().repeat_interleave(group, 0)
+    return ((query @ key.transpose(1, 2))[:, 0] * v.attention(layer).scaling).softmax(-1)
+
+
+def _run(model: Any, v: View, tensors: dict[str, Tensor]) -> dict[str, list]:
+    """One forward pass of the model as it is; what hooks kept of it, a list over the layers each."""
+    longest = int(tensors["attention_mask"].sum(1).max())
+    if v.longest is not None and longest > v.longest:
+        raise CatalogError(f"A prompt has {longest} tokens, but this model's attention reaches {v.longest}; shorten it.")
+    kept: dict[str, list] = {name: [] for name in ("x", "heads", "value", "query", "key", "rotary")}
     handles = []
-
-    def before(_: Any, args: tuple, options: dict) -> None:
-        now["cos"], now["sin"] = (part[0].float() for part in options["position_embeddings"])
-
-    def after(layer: int) -> Callable:
-        def hook(_: Any, args: tuple) -> None:
-            weights, value = _last_attention(v, layer, now)
-            moved = torch.einsum("ht,thk->hk", weights, value.repeat_interleave(v.n_heads // v.n_kv, 1))
-            own = args[0][0, -1].float().unflatten(-1, (v.n_heads, v.d_head))
-            scale = own.abs().max().clamp_min(1e-6)
-            if (moved - own).abs().max() > (1e-3 if args[0].dtype == torch.float32 else 0.1) * scale:
-                raise CatalogError(f"Attention in layer {layer} is not the plain kind that this tool reads; use another model.")
-            kept["attention"].append(weights)
-            kept["value"].append(value)
-
-        return hook
-
-    for layer, block in enumerate(v.blocks):
-        att = v.attention(layer)
-        handles += [
-            block.register_forward_pre_hook(lambda _, args: kept["stream"].append(args[0][0, -1].float())),
-            att.register_forward_pre_hook(before, with_kwargs=True),
-            v.o_proj(layer).register_forward_pre_hook(after(layer)),
-        ]
-        for name in "qkv":
-            module = getattr(att, f"{name}_proj")
-            handles.append(module.register_forward_hook(lambda _, args, out, name=name: now.__setitem__(name, out[0].float())))
-    handles.append(v.final_norm.register_forward_pre_hook(lambda _, args: kept["final"].append(args[0][0, -1].float())))
     try:
-        yield kept
+        for layer, block in enumerate(v.blocks):
+            attention = v.attention(layer)
+            handles += [
+                block.register_forward_pre_hook(lambda _, args: kept["x"].append(args[0])),
+                attention.register_forward_pre_hook(
+                    lambda _, args, named: kept["rotary"].append(named["position_embeddings"]), with_kwargs=True
+                ),
+                v.o_proj(layer).register_forward_pre_hook(lambda _, args: kept["heads"].append(args[0])),
+            ]
+            for name, part in (("query", attention.q_proj), ("key", attention.k_proj), ("value", attention.v_proj)):
+                handles.append(part.register_forward_hook(lambda _, args, out, name=name: kept[name].append(out)))
+        handles.append(v.final_norm.register_forward_pre_hook(lambda _, args: kept["x"].append(args[0])))
+        places = (tensors["attention_mask"].cumsum(1) - 1).clamp_min(0)
+        model(**tensors, position_ids=places, logits_to_keep=1, use_cache=False)
+    except ValueError as error:
+        if "image tokens do not match" not in str(error):
+            raise
+        raise CatalogError(
+            "The processor makes another number of image tokens than the tower gives; set its patch_size and num_additional_image_tokens "
+            "to fit the tower."
+        ) from error
     finally:
         for handle in handles:
             handle.remove()
+    return kept
 
 
-def _last_attention(v: View, layer: int, now: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Attention (H, T) of the last position and values (T, G, d_h) of a layer, from its queries, keys and values before rotation."""
-    query, key, value = (now[name].unflatten(-1, (-1, v.d_head)) for name in "qkv")
-    cos, sin = now["cos"][:, None], now["sin"][:, None]
-    turn = lambda x, c, s: x * c + torch.cat([-x[..., v.d_head // 2 :], x[..., : v.d_head // 2]], -1) * s  # noqa: E731
-    query, key = turn(query[-1:], cos[-1:], sin[-1:])[0], turn(key, cos, sin)
-    scores = torch.einsum("hk,thk->ht", query, key.repeat_interleave(v.n_heads // v.n_kv, 1))
-    scaling = getattr(v.attention(layer), "scaling", v.d_head**-0.5)
-    return (scores * scaling).softmax(-1), value
+# --- the model ---------------------------------------------------------------------------------------------------------------------
 
 
-# --- scores -------------------------------------------------------------------------------------------------------------------------
+def language(model: Any) -> View:
+    """Anatomy of the language model inside a LLaVA, for `catalog.inside`. Its modules are the LLaVA's own, not copies.
 
-
-def _gain(seen: Look, base: Tensor, parts: Tensor) -> Tensor:
-    """Importance of parts (K, d) on top of the stream ``base`` (d,) under the frozen final norm: (K,)."""
-    frozen = seen.view.final_norm.weight.float() / _scale(seen, seen.final)
-    if seen.against is not None:
-        return (parts * frozen) @ (seen.unembed[seen.target] - seen.unembed[seen.against])
-    origin = (base * frozen) @ seen.unembed.T
-    said = [((part * frozen) @ seen.unembed.T + origin).log_softmax(-1)[:, seen.target] for part in parts.split(AT_ONCE)]
-    return torch.cat(said) - origin.log_softmax(-1)[seen.target]
-
-
-def _scale(seen: Look, z: Tensor) -> Tensor:
-    return (z.square().mean(-1, keepdim=True) + seen.view.eps).sqrt()
-
-
-@torch.inference_mode()
-def head_vectors(seen: Look, layer: int) -> Tensor:
-    """What each head of a layer adds at the last position: (H, d)."""
-    v = seen.view
-    moved = torch.einsum("ht,thk->hk", seen.attention[layer], seen.value[layer].repeat_interleave(v.n_heads // v.n_kv, 1))
-    return torch.einsum("hk,dhk->hd", moved, v.o_weight(layer).unflatten(-1, (v.n_heads, v.d_head)))
-
-
-@torch.inference_mode()
-def position_vectors(seen: Look, layer: int, head: int) -> Tensor:
-    """What a head moves from each position to the last one: (T, d). They sum to the head's vector."""
-    v = seen.view
-    block = v.o_weight(layer)[:, head * v.d_head : (head + 1) * v.d_head]
-    return (seen.attention[layer, head][:, None] * seen.value[layer][:, v.kv_head(head)]) @ block.T
-
-
-@torch.inference_mode()
-def head_scores(seen: Look) -> Tensor:
-    """Importance of every head: (L, H). One reading of the vocabulary for each; `best_heads` needs fewer."""
-    return torch.stack([_gain(seen, seen.stream[layer], head_vectors(seen, layer)) for layer in range(seen.view.n_layers)])
-
-
-@torch.inference_mode()
-def best_heads(seen: Look, count: int = 1) -> list[tuple[Head, float]]:
-    """The heads of the highest importance with it, best first: exactly those that `head_scores` would give.
-
-    By Jensen's inequality Imp(v) <= v . (a_w - sum over tokens j of p_j a_j), p being the distribution before v and a_j the row of the
-    token j. Heads are scored in the order of this bound until it falls below the worst one kept.
+    Raises:
+        CatalogError: there is none, or it is of a family or has parts that attribution does not know.
     """
-    v = seen.view
-    vectors = torch.stack([head_vectors(seen, layer) for layer in range(v.n_layers)])  # (L, H, d)
-    frozen = v.final_norm.weight.float() / _scale(seen, seen.final)
-    if seen.against is not None:
-        scores = (vectors * frozen) @ (seen.unembed[seen.target] - seen.unembed[seen.against])
-        found = scores.flatten().topk(min(count, scores.numel()))
-        return [(divmod(i, v.n_heads), value) for i, value in zip(found.indices.tolist(), found.values.tolist(), strict=True)]
-    before = ((seen.stream * frozen) @ seen.unembed.T).softmax(-1) @ seen.unembed  # (L, d)
-    bound = torch.einsum("lhd,ld->lh", vectors * frozen, seen.unembed[seen.target] - before).flatten()
-    kept: list[tuple[float, int]] = []
-    order = bound.argsort(descending=True, stable=True).tolist()
-    for number in order:
-        if len(kept) == count and bound[number] + 1e-5 <= kept[-1][0]:
-            break
-        layer, head = divmod(number, v.n_heads)
-        kept.append((float(_gain(seen, seen.stream[layer], vectors[layer, head][None])), number))
-        kept = sorted(kept, key=lambda pair: (-pair[0], pair[1]))[:count]
-    return [(divmod(number, v.n_heads), value) for value, number in kept]
+    known = _VIEWS.get(model)
+    if known is not None and all(type(known.o_proj(layer)) is nn.Linear for layer in range(known.n_layers)):
+        return known
+    inside = getattr(getattr(model, "model", None), "language_model", None)
+    kind = type(model).__name__
+    if inside is None:
+        raise CatalogError(f"{kind} has no language model behind an image tower; use a LLaVA such as llava-1.5.")
+    config = inside.config
+    if FAMILIES.get(config.model_type) != "llama":
+        raise CatalogError(f"The language model inside {kind} is a {config.model_type}; looking knows Llama, Qwen2 and Mistral.")
+    with torch.device("meta"):
+        shell = AutoModelForCausalLM.from_config(config)
+    shell.model, shell.lm_head, shell.config = inside, model.get_output_embeddings(), config
+    found = view(shell)
+    _VIEWS[model] = found
+    return found
 
 
-@torch.inference_mode()
-def position_scores(seen: Look, layer: int, head: int) -> Tensor:
-    """Importance of what a head moves from each position: (T,)."""
-    return _gain(seen, seen.stream[layer], position_vectors(seen, layer, head))
+def _single_crop(model: Any, processor: Any) -> None:
+    images = processor.image_processor
+    names = ("image_grid_pinpoints", "crop_to_patches", "do_image_splitting")
+    if any(getattr(where, name, None) for where in (model.config, images) for name in names):
+        raise CatalogError(
+            f"{type(model).__name__} cuts an image into several crops, and which patch its tokens show is not known here; use a model that "
+            f"sees the image once, such as llava-1.5."
+        )
 
 
-@torch.inference_mode()
-def all_vectors(seen: Look) -> Tensor:
-    """What all heads of all layers move from each position to the last one: (T, d)."""
-    v = seen.view
-    total = seen.final.new_zeros(seen.attention.shape[-1], v.d_model)
-    for layer in range(v.n_layers):
-        value = seen.value[layer].repeat_interleave(v.n_heads // v.n_kv, 1)
-        total += (seen.attention[layer].T[..., None] * value).flatten(1) @ v.o_weight(layer).T
-    return total
-
-
-@torch.inference_mode()
-def direct(seen: Look) -> Tensor:
-    """How much the answer's log-probability falls without what comes directly from each position: (T,)."""
-    weight = seen.view.final_norm.weight.float()
-
-    def said(z: Tensor) -> Tensor:
-        logits = (weight * z / _scale(seen, z)) @ seen.unembed.T
-        if seen.against is not None:
-            return logits[:, seen.target] - logits[:, seen.against]
-        return logits.log_softmax(-1)[:, seen.target]
-
-    without = seen.final - all_vectors(seen)
-    return said(seen.final[None]) - torch.cat([said(part) for part in without.split(AT_ONCE)])
-
-
-# --- maps -------------------------------------------------------------------------------------------------------------------------
-
-
-def on_grid(seen: Look, scores: Tensor) -> Tensor:
-    """The image's part of scores (T,), as (rows, columns)."""
-    return scores[seen.image].unflatten(0, seen.grid)
-
-
-def head_map(seen: Look, heads: Sequence[Head]) -> Tensor:
-    """Importance of each patch, summed over these heads: (rows, columns). Of one head it is the paper's map before it is scaled."""
-    return on_grid(seen, torch.stack([position_scores(seen, layer, head) for layer, head in heads]).sum(0))
-
-
-def direct_map(seen: Look) -> Tensor:
-    """The map of all heads: (rows, columns)."""
-    return on_grid(seen, direct(seen))
-
-
-def attention_map(seen: Look) -> Tensor:
-    """Attention of the last position to each patch, the mean over all heads: (rows, columns). The paper's comparison."""
-    return on_grid(seen, seen.attention.mean((0, 1)))
+def _grid(model: Any, processor: Any, pixels: Tensor) -> tuple[int, int]:
+    """(rows, columns) of the tower's patches on the pixels that it was given."""
+    if pixels.ndim != 4:
+        raise CatalogError(
+            f"The processor gives pixels of shape {tuple(pixels.shape)}, several crops of an image; use a model that sees it once, such as "
+            f"llava-1.5."
+        )
+    size = getattr(model.config.vision_config, "patch_size", None) or getattr(processor, "patch_size", None)
+    if not size:
+        raise CatalogError(f"Neither the tower of {type(model).__name__} nor its processor says how large a patch is; set patch_size.")
+    height, width = (size, size) if isinstance(size, int) else size
+    merged = getattr(model.config, "spatial_merge_size", 1) or 1
+    return math.floor(pixels.shape[-2] / height) // merged, math.floor(pixels.shape[-1] / width) // merged

@@ -19,12 +19,12 @@ from catalog.base.errors import CatalogError
 # kind -> (pictures of train, valid and seen; pictures of unseen): code points of emoji, or variants of `draw`
 EMOJI = {
     "car": (("1f697", "1f698", "1f699", "1f693"), ("1f695", "1f696")),
-    "fish": (("1f41f", "1f420"), ("1f988",)),
+    "fish": (("1f41f", "1f421", "1f988"), ("1f420",)),
     "bird": (("1f426", "1f54a-fe0f", "1f986", "1f424"), ("1f426-200d-2b1b", "1f99c")),
     "cat": (("1f408", "1f431"), ("1f408-200d-2b1b", "1f63a")),
     "house": (("1f3e0", "1f3e1", "1f6d6"), ("1f3da-fe0f",)),
     "tree": (("1f332", "1f333", "1f334"), ("1f384",)),
-    "flower": (("1f337", "1f338", "1f33a", "1f33b"), ("1f33c", "1fab7")),
+    "flower": (("1f337", "1f338", "1f339", "1f33b"), ("1f33a", "1f33c")),
     "shoe": (("1f45e", "1f97e", "1f97f"), ("1f45f",)),
     "clock": (("1f550", "23f0", "1f570-fe0f"), ("23f1-fe0f",)),
     "cup": (("2615", "1f964", "1f95b"), ("1f375",)),

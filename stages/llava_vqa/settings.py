@@ -35,10 +35,27 @@ class Answers:
 class Mechanism:
     """Analyses of heads and projections."""
 
+    lm: str  # the language model before training, which is told the scenes
+    split: str  # of the scenes
+    questions: int  # about a colour, one a scene
+    heads: int  # the best ones of each question
+    patches: int  # the strongest ones of each question
+    covered: float  # a patch shows an object if its mask covers more than this share of it
+
 
 @dataclass(frozen=True)
 class Maps:
     """Where the model looks, by every method."""
+
+    images: dict[str, int]  # split -> images with several objects whose questions are mapped
+    costly: dict[str, int]  # split -> images of these that are also mapped by masking and by integrated gradients, and have curves
+    valid: int  # images of the split valid by which one head for all questions is chosen; 0 leaves that method out
+    heads: int  # of the method that adds up several
+    steps: int  # of integrated gradients
+    mean_images: int  # training images whose mean patch stands for a masked one
+    covered: float  # a patch shows an object if its mask covers more than this share of it; for choosing the head
+    curves: tuple[str, ...]  # methods whose maps are masked and shown step by step
+    shares: tuple[float, ...]  # of the patches that are masked, or shown
 
 
 @dataclass(frozen=True)

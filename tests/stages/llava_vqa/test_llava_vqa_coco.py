@@ -58,6 +58,22 @@ def test_an_object(tmp_path):
     assert images.select("image", "split", "width", "height").row(0) == ("coco-7", "coco", 20, 12)
 
 
+@pytest.mark.parametrize(
+    ("at", "place"), [((1, 1), "top left"), ((15, 1), "top right"), ((1, 7), "bottom left"), ((15, 7), "bottom right")]
+)
+def test_the_place_is_the_quadrant_of_the_centre(tmp_path, at, place):
+    (x, y), side = at, 4
+    _, objects = write(tmp_path, {"segmentation": [[x, y, x, y + side, x + side, y + side, x + side, y]]})
+    assert objects["place"][0] == place and objects["area"][0] == 16
+
+
+def test_more_than_eight_bits_are_not_cut(tmp_path):
+    write(tmp_path)
+    Image.fromarray(np.array([[0, 256, 65535]], np.uint16)).save(tmp_path / "images" / "a.png")
+    with pytest.raises(CatalogError, match="more than eight bits"):
+        coco.photograph({"id": 7, "file_name": "a.png", "width": 3, "height": 1}, tmp_path / "images")
+
+
 def test_rings_are_united(tmp_path):
     _, objects = write(tmp_path, {"segmentation": [ring(0, 10), ring(2, 6)]})
     assert objects["area"][0] == 100  # filled by crossings it would be 84

@@ -27,7 +27,7 @@ def root(tmp_path_factory):
     (root / dataset.EMOJI).mkdir(parents=True)
     picture = Image.new("RGBA", (64, 64))
     ImageDraw.Draw(picture).ellipse((4, 12, 59, 51), fill=(240, 240, 0, 255))
-    ImageDraw.Draw(picture).chord((4, 12, 59, 51), 0, 180, fill=(90, 0, 0, 255))
+    ImageDraw.Draw(picture).chord((4, 12, 59, 51), 30, 150, fill=(90, 0, 0, 255))
     for known, held_out in pictures.EMOJI.values():
         for name in (*known, *held_out):
             picture.save(root / dataset.EMOJI / f"{name}.png")
@@ -37,7 +37,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def settings():
     p = profile_params(Params, "llava_vqa", "small").data
-    return dataclasses.replace(p, images={"train": 160, "valid": 8, "seen": 40, "unseen": 40})
+    return dataclasses.replace(p, images={"train": 60, "valid": 4, "seen": 20, "unseen": 30})
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +50,11 @@ def things(tables):
     return {image: rows.sort("object").to_dicts() for (image,), rows in tables["objects"].group_by("image")}
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(root, settings, tables):
-    again = dataset.build(settings, root, seed=0)
-    assert all(again[name].equals(tables[name]) for name in tables)
-    assert not dataset.build(settings, root, seed=1)["objects"].equals(tables["objects"])
+def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(root, settings):
+    few = dataclasses.replace(settings, images=dict.fromkeys(settings.images, 5))
+    first, again, other = (dataset.build(few, root, seed) for seed in (0, 0, 1))
+    for name in first:
+        assert again[name].equals(first[name]) and not other[name].equals(first[name])
 
 
 def test_masks_lie_in_their_quadrant_and_show_their_colour(tables):
@@ -84,12 +85,15 @@ def test_tint_keeps_the_order_of_shades():
     assert (found[..., 3] == 255).all()
 
 
-def test_splits_share_no_scene_and_unseen_no_picture(tables):
-    splits = dict(tables["images"].select("image", "split").iter_rows())
-    where = {}
-    for image, objects in things(tables).items():
-        scene = frozenset((row["kind"], row["picture"], row["colour"], row["place"]) for row in objects)
-        assert where.setdefault(scene, splits[image]) == splits[image]
+def test_splits_share_no_scene(settings):
+    """Of single objects there are about a thousand scenes, so that splits of hundreds would meet by chance."""
+    single = dataclasses.replace(settings, objects=(1.0,), images={"train": 600, "valid": 100, "seen": 200, "unseen": 200})
+    found = {split: {frozenset(things) for things in composed} for split, composed in dataset._compose(single, 0).items()}
+    assert sum(map(len, found.values())) == len(set().union(*found.values()))
+    assert [len(composed) for composed in dataset._compose(single, 0).values()] == [600, 100, 200, 200]
+
+
+def test_unseen_shows_all_kinds_by_pictures_that_train_does_not_show(tables):
     shown = tables["objects"].join(tables["images"], on="image").select("split", "kind", "picture").unique()
     train, unseen = (set(shown.filter(split=split).select("kind", "picture").iter_rows()) for split in ("train", "unseen"))
     assert not train & unseen and {kind for kind, _ in unseen} == {kind for kind, _ in train} == set(pictures.KINDS)
@@ -133,25 +137,35 @@ def test_answers_follow_from_the_objects(tables):
     assert set(of.filter(type="absent")["split"]) == {"seen", "unseen"} and of["id"].n_unique() == of.height
 
 
-def test_answers_are_balanced(tables):
-    train = tables["questions"].filter(split="train")
-    for type in ("colour", "place", "count", "presence", "same"):
-        counts = train.filter(type=type)["answer"].value_counts()["count"]
-        assert len(counts) == len(questions.CANDIDATES[type]) and counts.max() - counts.min() <= 4, type
-
-
-def test_the_words_do_not_tell_the_answer(settings):
-    """At the size of profile small, over its test splits; a set in which the words do tell is found out."""
+@pytest.fixture(scope="module")
+def whole():
+    """The questions of profile small."""
     p = profile_params(Params, "llava_vqa", "small")
     rows = [row for split, composed in dataset._compose(p.data, p.seed).items() for row in asked(p.data, split, composed)]
-    table = pl.DataFrame(rows, schema=dataset.QUESTIONS)
-    found = leakage(table)
+    return pl.DataFrame(rows, schema=dataset.QUESTIONS)
+
+
+def test_answers_are_balanced(whole):
+    train = whole.filter(split="train")
+    assert train.height >= 2400
+    for type in set(questions.TYPES) - {"absent"}:
+        counts = train.filter(type=type)["answer"].value_counts()["count"]
+        assert len(counts) == len(questions.CANDIDATES[type]) and counts.max() - counts.min() <= 4, type
+    of_text = (
+        train.filter(type="place").group_by("question", "answer").len().group_by("question").agg(pl.col("len").max() - pl.col("len").min())
+    )
+    assert of_text.height == len(pictures.KINDS) and of_text["len"].max() <= 6
+
+
+def test_the_words_do_not_tell_the_answer(whole):
+    """On either test split; a set in which the words do tell is found out."""
+    found = leakage(whole)
     assert found.height == 12 and (found["n"] >= 40).all()
     assert found.filter((pl.col("text_low") > pl.col("chance")) | (pl.col("text_high") < pl.col("chance"))).is_empty()
     assert found.filter(pl.col("any_object") > 0.6).is_empty()
-    told = table.with_columns(answer=pl.when(pl.col("question") == "Where is the cup?").then(pl.lit("top left")).otherwise("answer"))
-    rigged = leakage(told.filter(question="Where is the cup?"))
-    assert (rigged["text"] == 1).all()
+    cup = pl.col("question").str.contains("cup")
+    told = whole.filter(type="place").with_columns(answer=pl.when(cup).then(pl.lit("top left")).otherwise(pl.lit("top right")))
+    assert (leakage(told)["text"] == 1).all()
 
 
 def asked(p, split, composed):
