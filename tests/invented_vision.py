@@ -95,3 +95,22 @@ def maps(raw, points, spread_when_absent, rng):
                     curves.append(key | {"kind": "deletion", "share": at, "value": falls})
                     curves.append(key | {"kind": "insertion", "share": at, "value": 1 - (1 - at) ** (3 if good else 0.7)})
     return pl.DataFrame(found, schema_overrides={"values": pl.List(pl.Float32)}), pl.DataFrame(curves)
+
+
+CURVES = pl.DataFrame({"stage": ["align", "tune", "tune"], "step": [1, 1, 2], "loss": [2.0, 3.0, 1.0]})
+
+
+def mechanism(raw, good, rng):
+    """Heads and the quantities of the paper."""
+    heads = [
+        {"condition": condition, "layer": layer, "head": head, "imp": float(rng.normal()), "rank": layer * 3 + head + 1}
+        for condition in ("lm-tqa", "llava-tqa", "llava-vqa")
+        for layer in range(4)
+        for head in range(3)
+    ]
+    return {
+        "llava_mechanism.heads": pl.DataFrame(heads),
+        "llava_mechanism.mechanism": pl.DataFrame(
+            {"quantity": ["x"], "condition": ["llava-vqa"], "question": ["seen-00000-colour"], "value": [1.0], "control": [0.5]}
+        ),
+    }

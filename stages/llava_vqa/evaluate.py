@@ -56,7 +56,8 @@ def own_tables(raw: dict[str, pl.DataFrame], p: Evaluate) -> dict[str, pl.DataFr
     t, right = of_answers(test, said, questions)
     t |= of_maps(raw, test, right, said, p)
     t["contrasts"] = pl.concat([t["contrasts"], t.pop("map_contrasts")])
-    t |= mechanics.own_tables(*(raw[f"llava_mechanism.{name}"] for name in READ["models/llava_mechanism"]))
+    t["heads"] = raw["llava_mechanism.heads"]
+    t["mechanism"] = mechanics.mechanism(raw["llava_mechanism.mechanism"], questions)
     t["leakage"] = leakage.leakage(questions)
     t["training"] = raw["llava_small.curves"].select("stage", "step", "loss")
     return t
@@ -109,12 +110,12 @@ def result_rows(t: dict[str, pl.DataFrame], profile: str) -> list[dict]:
     """Rows of `results`: every method's accuracy and maps, by split and group of questions."""
     out = []
     for item in t["answers"].iter_rows(named=True):
-        where, ci = f"{item['split']}, {item['group']}", (item["accuracy_low"], item["accuracy_high"])
+        where, ci = f"{item['split']}, {item['subset']}", (item["accuracy_low"], item["accuracy_high"])
         model = None if item["role"] == "simple" else MODEL
         shared = {"split": where, "ci": ci, "n": item["n"]}
         out.append(row(SYSTEM, profile, "answers", DATASET, model, item["method"], "accuracy", item["accuracy"], **shared))
     for item in t["tool_eval"].iter_rows(named=True):
-        where = f"{item['split']}, {item['group']}"
+        where = f"{item['split']}, {item['subset']}"
         for name, metric in MEASURES.items():
             if item[name] is not None:
                 shared = {"split": where, "ci": (item[f"{name}_low"], item[f"{name}_high"]), "n": item["n"]}
@@ -123,7 +124,7 @@ def result_rows(t: dict[str, pl.DataFrame], profile: str) -> list[dict]:
         shared = {"split": item["split"], "ci": (item["low"], item["high"]), "n": item["n"]}
         method = item["method"] if item["score"] == "logprob" else f"{item['method']}, {item['score']}"
         out.append(row(SYSTEM, profile, "absent objects", DATASET, MODEL, method, "absence_auroc", item["auroc"], **shared))
-    return out + mechanics.result_rows(t, profile, DATASET, MODEL)
+    return out
 
 
 def run_facts(profile: str, raw: dict[str, pl.DataFrame]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def answers(table: pl.DataFrame) -> dict:
     for type in TYPES:
         row = []
         for split in own["split"].unique().sort():
-            part = own.filter(group=type, split=split)
+            part = own.filter(subset=type, split=split)
             if len(part):
                 row.append({"title": f"{type}, {split}"} | dots(part, "name", "accuracy", "accuracy", list(CONDITIONS.values())))
         if row:
@@ -60,7 +60,7 @@ def answers(table: pl.DataFrame) -> dict:
 
 def pointing(table: pl.DataFrame) -> dict:
     """Hits and IoU of every method's maps, best first."""
-    own = table.filter(group="located").with_columns(own=pl.col("role").is_in(["paper", "direct"]))
+    own = table.filter(subset="located").with_columns(own=pl.col("role").is_in(["paper", "direct"]))
     panels = []
     for split in own["split"].unique().sort():
         row = []

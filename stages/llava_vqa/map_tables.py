@@ -202,5 +202,7 @@ def patches(maps: pl.DataFrame, test: pl.DataFrame, images: pl.DataFrame, shown:
             box = (column * width / columns, row * height / rows_, (column + 1) * width / columns, (row + 1) * height / rows_)
             given = (None if v is None else float(v[patch]) for v in values.values())
             rows.append((question, row, column, *facts[question], target, *box, *given))
-    schema = {"question": pl.String, "row": pl.Int64, "column": pl.Int64} | dict.fromkeys(("image", "split", "type", "target"), pl.String)
+    schema = {"question": pl.String, "patch_row": pl.Int64, "patch_column": pl.Int64} | dict.fromkeys(
+        ("image", "split", "type", "target"), pl.String
+    )
     return pl.DataFrame(rows, schema=schema | dict.fromkeys(("x0", "y0", "x1", "y1", *shown), pl.Float64), orient="row")

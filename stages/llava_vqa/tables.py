@@ -21,7 +21,7 @@ LOCATED = "located"  # group of the questions about one object
 CORRECTED = ("rival", "simple")  # roles of which a claim may compare with the best: their intervals are corrected for their number
 Values = Mapping[str, np.ndarray]  # method -> (questions,)
 CONTRASTS = {
-    **dict.fromkeys(("measure", "method", "other", "other_role", "split", "group"), pl.String),
+    **dict.fromkeys(("measure", "method", "other", "other_role", "split", "subset"), pl.String),
     **dict.fromkeys(("value", "low", "high", "joint_low", "joint_high"), pl.Float64),
     **dict.fromkeys(("comparisons", "n", "images"), pl.Int64),
 }
@@ -101,7 +101,7 @@ def means(test: Asked, measures: Mapping[str, Values]) -> pl.DataFrame:
     for method in dict.fromkeys(name for values in measures.values() for name in values):
         for split in dict.fromkeys(test.split.tolist()):
             for group, members in test.groups.items():
-                where, row = members & (test.split == split), {"method": method, "split": split, "group": group}
+                where, row = members & (test.split == split), {"method": method, "split": split, "subset": group}
                 for name, values in measures.items():
                     own = np.where(where, values.get(method, np.nan), np.nan)
                     found = clusters.mean(test.image, own)
@@ -111,7 +111,7 @@ def means(test: Asked, measures: Mapping[str, Values]) -> pl.DataFrame:
                 if "n" in row:
                     rows.append(row)
     numbers = [name + end for name in measures for end in ("", "_low", "_high")]
-    schema = dict.fromkeys(("method", "split", "group"), pl.String) | dict.fromkeys(("n", "images"), pl.Int64)
+    schema = dict.fromkeys(("method", "split", "subset"), pl.String) | dict.fromkeys(("n", "images"), pl.Int64)
     return pl.DataFrame([dict.fromkeys([*schema, *numbers]) | row for row in rows], schema=schema | dict.fromkeys(numbers, pl.Float64))
 
 
