@@ -1,0 +1,212 @@
+"""The page of maps: on made-up files, on none, and on wrong ones. Numbers are worked out by hand from `demo_maps.py`."""
+
+import base64
+import io
+import re
+
+import demo_maps
+import numpy as np
+import polars as pl
+import pytest
+from app_helpers import replace_catalog, texts, visit
+from PIL import Image
+
+from app_lib import maps, overlay, patches, strips
+from catalog.base.errors import CatalogError
+
+FIRST = {"image": "seen-1", "question": "seen-1-colour"}
+MAPS = "models/demo_maps/small/maps.parquet"
+
+
+@pytest.fixture
+def mapped(shown):
+    """The demo catalog with maps of one system."""
+    demo_maps.add(shown)
+    return shown.parent
+
+
+def scores(app):
+    return next(frame.value for frame in app.dataframe if "IoU" in frame.value).set_index("method")
+
+
+def drawn(app):
+    """The pictures that a page shows."""
+    found = [image.url for element in app.get("image") + app.get("imgs") for image in element.proto.imgs]
+    return [Image.open(io.BytesIO(base64.b64decode(url.removeprefix("data:image/png;base64,")))) for url in found]
+
+
+def test_a_question_with_its_answer_and_the_scores_of_the_map(mapped):
+    app = visit("where", FIRST | {"method": "all heads"})
+    assert not app.exception and not app.warning and not app.info and not app.error
+    text = texts(app)
+    assert "What colour is the box?" in text.replace("\\", "")
+    # e^-0.1 of the answer to this image, not the one to swapped images
+    assert "the model answers\\: red, probability 0\\.905" in text and "right\\: the answer is red" in text
+    # The first 20 are 8, 9, 15 of the four patches 8, 9, 15, 16: 3 of 21.
+    table = scores(app)
+    assert table.index[0] == "all heads" and bool(table.loc["all heads", "hit"]) and table.loc["all heads", "IoU"] == pytest.approx(3 / 21)
+    # The first 20 patches by attention are 0 to 19, with all four.
+    assert not table.loc["attention", "hit"] and table.loc["attention", "IoU"] == pytest.approx(4 / 20)
+
+
+def test_the_address_chooses_image_question_method_and_head(mapped):
+    app = visit("where", {"image": "unseen-1", "question": "unseen-1-kind", "method": "one head", "head": "head 3.1"})
+    assert {box.label: box.value for box in app.selectbox if box.key.startswith("choose")} == {
+        "Image": "unseen-1",
+        "Question": "unseen-1-kind",
+        "Method": "one head",
+        "Head": "head 3.1",
+    }
+    assert "wrong\\: the answer is box" in texts(app)
+    assert scores(app).loc["head 3.1"].to_dict()["IoU"] == pytest.approx(2 / 20)  # 39, and 46 not among 0 to 18
+    app.selectbox(key="choose_method").set_value("attention").run()
+    assert app.query_params["method"] == ["attention"] and app.query_params["image"] == ["unseen-1"]
+    assert "Head" not in [box.label for box in app.selectbox] and scores(app).index[0] == "attention"
+
+
+def test_filters_and_the_next_image(mapped):
+    app = visit("where", FIRST)
+    app.button[0].click().run()
+    assert app.query_params["image"] == ["unseen-1"] and app.selectbox(key="choose_question").value == "unseen-1-kind"
+    app.selectbox(key="where_type").set_value("absent").run()
+    assert app.selectbox(key="choose_question").value == "seen-1-absent" and not app.warning
+    assert "no answer is right" in texts(app) and "nothing to find" in texts(app)
+    app.selectbox(key="where_type").set_value("all").run()
+    app.selectbox(key="where_answered").set_value("wrong").run()
+    assert app.selectbox(key="choose_image").value == "unseen-1" and not app.warning
+    app.selectbox(key="where_split").set_value("seen").run()
+    assert "No question fits" in texts(app) and not app.exception
+
+
+def test_the_map_lies_where_the_patches_are(mapped):
+    original, over = drawn(visit("where", FIRST | {"method": "all heads"}))
+    assert original.size == over.size == (672, 672)  # 112 pixels six times
+    red, green, blue = over.getpixel((int(8.5 % 7 * 96), 96 + 48))  # patch 8: second row, second column
+    assert red > green > blue
+    hatched = [over.getpixel((2 * 96 + 20 + place, 2 * 96 + 48)) for place in range(12)]  # patch 16: third row, third column
+    assert all(blue >= red for red, _, blue in hatched) and len(set(hatched)) > 1
+
+
+def test_untrusted_text_stays_text(mapped):
+    text = texts(visit("where", {"image": "unseen-1"}))
+    assert "\\<b\\>What\\</b\\> is \\!\\[it\\]\\(https" in text and "<b>" not in text.replace("\\<b\\>", "")
+
+
+@pytest.mark.parametrize("query", [{"image": "no*e"}, FIRST | {"question": "no*e"}, FIRST | {"method": "no*e"}])
+def test_an_unknown_name_is_said_so(mapped, query):
+    app = visit("where", query)
+    assert not app.exception and len(app.warning) == 1 and "no\\*e" in app.warning[0].value
+
+
+def test_what_is_not_built_is_said_in_one_sentence(mapped):
+    (mapped / "data/demo_scenes/small/images.parquet").unlink()
+    app = visit("where")
+    assert not app.exception and len(app.info) == 1 and "`make repro SYSTEM=demo_heads`" in app.info[0].value
+
+
+def test_the_page_of_a_system_links_to_its_maps(mapped):
+    def links(system):
+        return [link for link in visit("system", {"system": system}).get("page_link") if link.proto.label == "Where it looks"]
+
+    (link,) = links("demo_heads")
+    assert link.proto.query_string == "system=demo_heads" and not links("demo_text")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda rows: rows.drop("values"), "values"),
+        (lambda rows: rows.with_columns(values=pl.lit([1.0, 2.0])), "fill no grid"),
+        (lambda rows: rows.with_columns(values=pl.lit([float("nan")] * 49)), "no finite numbers"),
+    ],
+)
+def test_wrong_maps_are_one_sentence(mapped, change, said):
+    change(pl.read_parquet(mapped / MAPS)).write_parquet(mapped / MAPS)
+    app = visit("where", FIRST)
+    assert not app.exception and len(app.warning) == 1 and said in app.warning[0].value.replace("\\", "")
+
+
+def test_files_that_are_damaged_are_one_sentence(mapped):
+    (mapped / MAPS).write_bytes(b"no table")
+    app = visit("where", FIRST)
+    assert not app.exception and len(app.warning) == 1 and "cannot be read" in app.warning[0].value
+    demo_maps.write(mapped)
+    images = mapped / "data/demo_scenes/small/images.parquet"
+    pl.read_parquet(images).with_columns(png=pl.lit(b"no picture")).write_parquet(images)
+    app = visit("where", FIRST)
+    assert not app.exception and len(app.warning) == 1 and "cannot be decoded" in app.warning[0].value
+
+
+def test_answers_are_those_that_the_maps_share_out_where_none_are_built(mapped):
+    (mapped / "models/demo_answers/small/answers.parquet").unlink()
+    app = visit("where", {"image": "unseen-1"})
+    assert not app.exception and "the model answers\\: red, probability 0\\.905" in texts(app)
+
+
+def test_a_catalog_without_maps_says_so(shown):
+    app = visit("where")
+    assert not app.exception and len(app.info) == 1 and "`make repro`" in app.info[0].value
+
+
+def test_two_systems_with_maps_are_a_choice(mapped):
+    sql = demo_maps.STAGES.replace("demo_heads", "demo_text")
+    replace_catalog(mapped / "catalog.duckdb", sql)
+    app = visit("where", {"system": "demo_text", **FIRST})
+    assert app.selectbox(key="choose_system").value == "demo_text" and app.selectbox(key="choose_question").value == "seen-1-colour"
+
+
+# The parts
+
+
+def test_boxes_of_patches_cover_the_region_row_by_row():
+    # A picture of 640 x 480 cut to its middle square, 24 patches a side of 20 pixels: the last ends at (560, 480).
+    found = patches.boxes(24, 24, (80, 0, 560, 480))
+    assert found[0] == (80, 0, 100, 20) and found[1] == (100, 0, 120, 20) and found[-1] == (540, 460, 560, 480) and len(found) == 576
+
+
+def test_run_lengths_become_a_mask_column_by_column():
+    assert patches.decode([1, 2, 1, 2], 2, 3).tolist() == [[False, True, True], [True, False, True]]
+    with pytest.raises(ValueError):
+        patches.decode([1, 2], 2, 3)
+    assert patches.decode(demo_maps.runs(1, 2, 4, 5), demo_maps.SIDE, demo_maps.SIDE)[2:5, 1:4].all()
+
+
+def test_hit_and_overlap():
+    covered = np.array([0.0, 0.5, 0.13, 0.12])  # more than .12: the second and the third
+    assert patches.hit([0, 1, 2, 3], covered) is False and patches.hit([0, 3, 2, 3], covered) is True
+    assert patches.overlap([0, 3, 1, 2], covered, top=2) == pytest.approx(1 / 3)  # 1, 3 and 1, 2
+    assert patches.overlap([0, 3, 1, 2], np.zeros(4)) is None
+
+
+def test_half_a_patch_is_half_covered():
+    mask = np.zeros((4, 4), bool)
+    mask[:, 1] = True
+    assert patches.cover(mask, patches.boxes(2, 2, (0, 0, 4, 4))).tolist() == [0.5, 0.0, 0.5, 0.0]
+
+
+def test_a_map_of_one_value_has_no_strongest_patch_and_changes_nothing():
+    blank = Image.new("RGB", (64, 32), (200, 10, 10))
+    plain = overlay.draw(blank, [[0.0, 0.0]])
+    assert plain.size == (640, 320) and len(plain.getcolors()) == 1
+    assert len(overlay.draw(blank, [[0.0, 1.0]]).getcolors(1000)) > 2
+
+
+def test_only_the_region_is_coloured():
+    over = overlay.draw(Image.new("RGB", (640, 480), "white"), [[1.0, 1.0], [1.0, 1.0]], region=(80, 0, 560, 480))
+    assert over.getpixel((79, 240)) == (255, 255, 255) == over.getpixel((560, 240)) and over.getpixel((80, 240)) != (255, 255, 255)
+
+
+def test_the_legend_has_one_half_for_values_of_one_sign():
+    both, one = (strips.signed(least, 2.0, "#0000ff", "#ff8800", "words") for least in (-1.0, 0.0))
+    assert re.findall(r">([-\d.]+)</span>", both) == ["0", "-2", "2"] and "#0000ff" in both
+    assert re.findall(r">([-\d.]+)</span>", one) == ["0", "2"] and "#0000ff" not in one and "repeating" not in one
+
+
+@pytest.mark.parametrize("values", [[], [1.0, None, 0.0, 0.0], [1.0] * 6])
+def test_values_that_are_no_map(values):
+    with pytest.raises(CatalogError):
+        maps.grid(values)
+
+
+def test_maps_of_single_heads_are_one_method():
+    assert maps.methods(["attention", "head 3.1", "head 10.2"]) == {"attention": ["attention"], "one head": ["head 3.1", "head 10.2"]}
