@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import streamlit as st
 from PIL import Image
 
 from app_lib import data
-from app_lib.patches import Box, decode
+from app_lib.overlay import Box
 from catalog.base.errors import CatalogError
 from catalog.base.params import PROFILES
 
@@ -105,7 +104,7 @@ def questions(files: Files) -> pl.DataFrame:
 
 def of_question(files: Files, question: str) -> pl.DataFrame:
     """Return the maps of a question, a row for each method."""
-    return read(files.maps, None, pl.col("question") == question)
+    return read(files.maps, ["method", "values", "seconds", "forwards", "target"], pl.col("question") == question)
 
 
 def grid(values: list[float], columns: int | None = None) -> list[list[float]]:
@@ -126,12 +125,12 @@ def probability(files: Files, question: str) -> float | None:
     """Return the probability that the model gives to its own answer, or None where no file has it."""
     if files.answers is None:
         rows = read(files.maps, ["logprob"], pl.col("question") == question)
-        likely = rows["logprob"].drop_nulls().to_list()
     else:
-        of = (pl.col("condition") == "image") & (pl.col("question") == question)
-        rows = read(files.answers, ["logprob"], of)
-        likely = [value for values in rows["logprob"].drop_nulls() for value in values]
-    return math.exp(min(max(likely), 0.0)) if likely else None
+        rows = read(files.answers, ["logprob"], (pl.col("condition") == "image") & (pl.col("question") == question))
+    if rows.schema["logprob"].is_nested():  # of each possible answer; the model gives the likeliest
+        rows = rows.explode("logprob")
+    likeliest = rows["logprob"].max()
+    return None if likeliest is None else math.exp(min(likeliest, 0.0))
 
 
 def methods(names: list[str]) -> dict[str, list[str]]:
@@ -141,23 +140,30 @@ def methods(names: list[str]) -> dict[str, list[str]]:
     return found | ({"one head": heads} if heads else {})
 
 
-def asked(files: Files, image: str, numbers: Sequence[int], size: tuple[int, int]) -> tuple[list[Box], np.ndarray]:
-    """Return what a question is about: the boxes of the objects with these numbers, and the mask (height, width) of all of them.
+def scores(system: str, profile: str, question: str) -> pl.DataFrame | None:
+    """Return how well each method's map of a question finds what is asked about: method, hit, iou.
 
-    Raises:
-        CatalogError: masks that are not of a picture of this size (width, height).
+    They are rows of the system's own table that has these columns; None if it has no such table, or no rows of this question.
     """
+    named = data.one(
+        """SELECT table_name FROM duckdb_columns() WHERE schema_name = $system
+        AND column_name IN ('profile', 'question', 'method', 'hit', 'iou') GROUP BY table_name HAVING count(*) = 5 ORDER BY table_name""",
+        {"system": system},
+    )
+    if named is None:
+        return None
+    source = f"{data.quote(system)}.{data.quote(named)}"
+    rows = data.table(
+        f"SELECT method, hit::DOUBLE AS hit, iou::DOUBLE AS iou FROM {source} WHERE profile = $profile AND question = $question",
+        {"profile": profile, "question": question},
+    )
+    return rows if rows.height else None
+
+
+def boxes(files: Files, image: str, numbers: Sequence[int]) -> list[Box]:
+    """Return the boxes of the objects of an image that have these numbers, in its pixels."""
     of = (pl.col("image") == image) & pl.col("object").is_in(list(numbers))
-    rows = read(files.objects, ["x0", "y0", "x1", "y1", "mask"], of)
-    mask = np.zeros(size[::-1], bool)
-    try:
-        for runs in rows["mask"].to_list():
-            mask |= decode(runs, *mask.shape)
-    except (ValueError, TypeError):
-        raise CatalogError(
-            f"The masks of {image} are not of a picture of {size[0]} x {size[1]} pixels: build the data set again."
-        ) from None
-    return rows.drop("mask").rows(), mask
+    return read(files.objects, ["x0", "y0", "x1", "y1"], of).rows()
 
 
 def picture(files: Files, image: str) -> Image.Image:
@@ -183,16 +189,15 @@ def _picture(path: str, stamp: tuple[int, int, int] | None, image: str) -> Image
         raise CatalogError(f"The picture {image} cannot be decoded: build {_short(Path(path))} again.") from None
 
 
-def read(path: Path, columns: list[str] | None, where: pl.Expr | None = None) -> pl.DataFrame:
-    """Return columns of a Parquet file, all if `None`, and of its rows those that `where` picks.
+def read(path: Path, columns: list[str], where: pl.Expr | None = None) -> pl.DataFrame:
+    """Return columns of a Parquet file, and of its rows those that `where` picks.
 
     Raises:
         CatalogError: a file that is gone, damaged, or without these columns.
     """
     try:
         rows = pl.scan_parquet(path, glob=False)
-        rows = rows if where is None else rows.filter(where)
-        return (rows if columns is None else rows.select(columns)).collect()
+        return (rows if where is None else rows.filter(where)).select(columns).collect()
     except (OSError, pl.exceptions.PolarsError) as error:
         cause = " ".join(str(error).split("\n")[0].split())[:120]
         raise CatalogError(f"{_short(path)} cannot be read ({cause}): build it again with `make repro`.") from None

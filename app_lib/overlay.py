@@ -10,12 +10,23 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from app_lib.patches import Box, boxes, strongest
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the picture, the last two beyond the last pixel
 
 FOR, AGAINST = (232, 89, 12), (25, 80, 200)  # orange and blue: told apart in every common kind of colour blindness
 LEAST_SIDE = 640  # pixels that the drawing's longer side has at least; a small picture is enlarged by a whole number
 OPAQUE = 0.82  # of the patch with the largest absolute value
 HATCH = 12  # pixels between two lines
+
+
+def patches(rows: int, columns: int, region: Box) -> list[Box]:
+    """Boxes of a grid's patches, row by row, within the part of the picture that the model saw."""
+    x0, y0, x1, y1 = region
+    wide, high = (x1 - x0) / columns, (y1 - y0) / rows
+    return [
+        (x0 + column * wide, y0 + row * high, x0 + (column + 1) * wide, y0 + (row + 1) * high)
+        for row in range(rows)
+        for column in range(columns)
+    ]
 
 
 def draw(picture: Image.Image, grid: Sequence[Sequence[float]], region: Box | None = None, framed: Sequence[Box] = ()) -> Image.Image:
@@ -25,19 +36,19 @@ def draw(picture: Image.Image, grid: Sequence[Sequence[float]], region: Box | No
         picture: the original, at its own size.
         grid: the map's values, (rows, columns).
         region: part of the picture that the grid covers; the whole by default.
-        framed: boxes drawn as dashed frames; a plain frame is drawn around the patch with the highest value.
+        framed: boxes drawn as dashed frames; a plain frame is drawn around the patch with the highest value, the first of equals.
     """
     values = np.asarray(grid, float)
     most = float(np.abs(values).max()) or 1.0
     times = max(1, -(-LEAST_SIDE // max(picture.size)))
     large = picture.convert("L").resize((picture.width * times, picture.height * times), Image.Resampling.BICUBIC)
     drawn = Image.fromarray((np.asarray(large) * 0.6 + 0.4 * 255).astype(np.uint8)).convert("RGB")
-    scaled = [tuple(round(edge * times) for edge in box) for box in boxes(*values.shape, region or (0, 0, *picture.size))]
+    scaled = [tuple(round(edge * times) for edge in box) for box in patches(*values.shape, region or (0, 0, *picture.size))]
     for box, value in zip(scaled, values.ravel(), strict=True):
         _tint(drawn, box, float(value) / most)
     pen = ImageDraw.Draw(drawn)
     if np.ptp(values) > 0:
-        _frame(pen, scaled[strongest(values.ravel())])
+        _frame(pen, scaled[int(values.argmax())])
     for box in framed:
         _dashes(pen, tuple(round(edge * times) for edge in box))
     return drawn

@@ -16,6 +16,10 @@ STAGES = """
     ('demo_heads_maps', 'demo_heads', 'Maps', 'python', ['stages/demo.py', 'data/assets/a', 'data/demo_scenes/small'],
      ['models/demo_maps/small.run.json', 'models/demo_maps/small'], [], true),
     ('demo_heads_answers', 'demo_heads', 'Answers', 'python', ['data/demo_scenes/small'], ['models/demo_answers/small'], [], true);
+    CREATE TABLE demo_heads.map_scores (profile VARCHAR, question VARCHAR, method VARCHAR, hit DOUBLE, iou DOUBLE);
+    INSERT INTO demo_heads.map_scores VALUES
+    ('small', 'seen-1-colour', 'all heads', 1, 0.25), ('small', 'seen-1-colour', 'attention', 0, 0.2),
+    ('full', 'seen-1-colour', 'attention', 1, 1), ('small', 'unseen-1-kind', 'attention', 1, 0.3);
 """
 
 
@@ -56,21 +60,13 @@ def png() -> bytes:
     return target.getvalue()
 
 
-def runs(x0: int, y0: int, x1: int, y1: int) -> list[int]:
-    """COCO's run lengths of a box: column after column, beginning with pixels outside."""
-    high = y1 - y0
-    inner = [length for _ in range(x1 - x0 - 1) for length in (high, SIDE - high)]
-    return [x0 * SIDE + y0, *inner, high, (SIDE - y1) + (SIDE - x1) * SIDE]
-
-
 def thing(number: int, x0: int, y0: int, x1: int, y1: int) -> dict:
     """A row of an object that fills its box."""
-    box = {"x0": float(x0), "y0": float(y0), "x1": float(x1), "y1": float(y1)}
-    return {"object": number, **box, "mask": runs(x0, y0, x1, y1)}
+    return {"object": number, "x0": float(x0), "y0": float(y0), "x1": float(x1), "y1": float(y1)}
 
 
 IMAGES = {"seen-1": "seen", "unseen-1": "unseen"}
-OBJECTS = [thing(0, 16, 16, 48, 48), thing(1, 64, 80, 80, 112)]  # four patches: 8, 9, 15, 16; two patches: 39, 46
+OBJECTS = [thing(0, 16, 16, 48, 48), thing(1, 64, 80, 80, 112)]
 _COLUMNS = ("id", "image", "split", "type", "question", "answer", "candidates", "asked")
 QUESTIONS = [
     dict(zip(_COLUMNS, row, strict=True))
@@ -93,11 +89,7 @@ ANSWERS = [
 
 
 def maps(question: str) -> list[dict]:
-    """Rows of the maps of a question.
-
-    `all heads` puts the highest value on patch 8 and the lowest on 16, and falls by patch elsewhere, so that its first 20 are 8, 9, 15 and
-    the patches 0 to 18 without 16 and 8, 9, 15. `attention` has no negative value and is highest on the first patch.
-    """
+    """Rows of the maps of a question: `all heads` is highest on patch 8 and lowest on patch 16; `attention` has no negative value."""
     places = range(GRID * GRID)
     signed = [{8: 2.0, 9: 1.5, 15: 1.0, 16: -2.0}.get(place, -place / 100) for place in places]
     by_method = {

@@ -5,13 +5,12 @@ import io
 import re
 
 import demo_maps
-import numpy as np
 import polars as pl
 import pytest
 from app_helpers import replace_catalog, texts, visit
 from PIL import Image
 
-from app_lib import maps, overlay, patches, strips
+from app_lib import maps, overlay, strips
 from catalog.base.errors import CatalogError
 
 FIRST = {"image": "seen-1", "question": "seen-1-colour"}
@@ -26,7 +25,12 @@ def mapped(shown):
 
 
 def scores(app):
-    return next(frame.value for frame in app.dataframe if "IoU" in frame.value).set_index("method")
+    return next(frame.value for frame in app.dataframe if "iou" in frame.value).set_index("method")
+
+
+def address(app):
+    """The query parameters, of which AppTest gives those that a page has set as text and others as a list."""
+    return {name: value if isinstance(value, str) else value[0] for name, value in app.query_params.items()}
 
 
 def drawn(app):
@@ -41,12 +45,14 @@ def test_a_question_with_its_answer_and_the_scores_of_the_map(mapped):
     text = texts(app)
     assert "What colour is the box?" in text.replace("\\", "")
     # e^-0.1 of the answer to this image, not the one to swapped images
-    assert "the model answers\\: red, probability 0\\.905" in text and "right\\: the answer is red" in text
-    # The first 20 are 8, 9, 15 of the four patches 8, 9, 15, 16: 3 of 21.
-    table = scores(app)
-    assert table.index[0] == "all heads" and bool(table.loc["all heads", "hit"]) and table.loc["all heads", "IoU"] == pytest.approx(3 / 21)
-    # The first 20 patches by attention are 0 to 19, with all four.
-    assert not table.loc["attention", "hit"] and table.loc["attention", "IoU"] == pytest.approx(4 / 20)
+    assert "The model answers\\: red, probability 0\\.905" in text and "Right\\: the answer is red" in text
+    table = scores(app)  # those of this profile and question, the shown method first
+    assert table.index.tolist() == ["all heads", "attention", "head 3.1", "head 5.0"]
+    assert (
+        table["iou"].tolist()[:2] == [0.25, 0.2] and table["hit"].tolist()[:2] == [1, 0] and table["iou"].isna().tolist()[2:] == [True] * 2
+    )
+    app.selectbox(key="choose_method").set_value("attention").run()
+    assert scores(app).index.tolist() == ["attention", "all heads", "head 3.1", "head 5.0"]
 
 
 def test_the_address_chooses_image_question_method_and_head(mapped):
@@ -57,23 +63,24 @@ def test_the_address_chooses_image_question_method_and_head(mapped):
         "Method": "one head",
         "Head": "head 3.1",
     }
-    assert "wrong\\: the answer is box" in texts(app)
-    assert scores(app).loc["head 3.1"].to_dict()["IoU"] == pytest.approx(2 / 20)  # 39, and 46 not among 0 to 18
+    assert "Wrong\\: the answer is box" in texts(app)
+    assert scores(app).index[0] == "head 3.1"
     app.selectbox(key="choose_method").set_value("attention").run()
-    assert app.query_params["method"] == ["attention"] and app.query_params["image"] == ["unseen-1"]
+    assert address(app) == {"image": "unseen-1", "question": "unseen-1-kind", "method": "attention", "head": "head 3.1"}
     assert "Head" not in [box.label for box in app.selectbox] and scores(app).index[0] == "attention"
 
 
 def test_filters_and_the_next_image(mapped):
     app = visit("where", FIRST)
-    app.button[0].click().run()
-    assert app.query_params["image"] == ["unseen-1"] and app.selectbox(key="choose_question").value == "unseen-1-kind"
+    next(button for button in app.button if button.label == "Next image").click().run()
+    assert address(app) == {"image": "unseen-1"} and app.selectbox(key="choose_question").value == "unseen-1-kind"
     app.selectbox(key="where_type").set_value("absent").run()
     assert app.selectbox(key="choose_question").value == "seen-1-absent" and not app.warning
-    assert "no answer is right" in texts(app) and "nothing to find" in texts(app)
+    assert "No answer is right" in texts(app) and "No scores of this question" in texts(app)
     app.selectbox(key="where_type").set_value("all").run()
     app.selectbox(key="where_answered").set_value("wrong").run()
     assert app.selectbox(key="choose_image").value == "unseen-1" and not app.warning
+    assert address(app)["question"] == "unseen-1-kind"  # so that the address shows the same without the filter
     app.selectbox(key="where_split").set_value("seen").run()
     assert "No question fits" in texts(app) and not app.exception
 
@@ -140,7 +147,7 @@ def test_files_that_are_damaged_are_one_sentence(mapped):
 def test_answers_are_those_that_the_maps_share_out_where_none_are_built(mapped):
     (mapped / "models/demo_answers/small/answers.parquet").unlink()
     app = visit("where", {"image": "unseen-1"})
-    assert not app.exception and "the model answers\\: red, probability 0\\.905" in texts(app)
+    assert not app.exception and "The model answers\\: red, probability 0\\.905" in texts(app)
 
 
 def test_a_catalog_without_maps_says_so(shown):
@@ -149,9 +156,10 @@ def test_a_catalog_without_maps_says_so(shown):
 
 
 def test_two_systems_with_maps_are_a_choice(mapped):
-    sql = demo_maps.STAGES.replace("demo_heads", "demo_text")
+    sql = demo_maps.STAGES.partition("CREATE")[0].replace("demo_heads", "demo_text")
     replace_catalog(mapped / "catalog.duckdb", sql)
     app = visit("where", {"system": "demo_text", **FIRST})
+    assert not app.exception and not app.warning
     assert app.selectbox(key="choose_system").value == "demo_text" and app.selectbox(key="choose_question").value == "seen-1-colour"
 
 
@@ -160,28 +168,8 @@ def test_two_systems_with_maps_are_a_choice(mapped):
 
 def test_boxes_of_patches_cover_the_region_row_by_row():
     # A picture of 640 x 480 cut to its middle square, 24 patches a side of 20 pixels: the last ends at (560, 480).
-    found = patches.boxes(24, 24, (80, 0, 560, 480))
+    found = overlay.patches(24, 24, (80, 0, 560, 480))
     assert found[0] == (80, 0, 100, 20) and found[1] == (100, 0, 120, 20) and found[-1] == (540, 460, 560, 480) and len(found) == 576
-
-
-def test_run_lengths_become_a_mask_column_by_column():
-    assert patches.decode([1, 2, 1, 2], 2, 3).tolist() == [[False, True, True], [True, False, True]]
-    with pytest.raises(ValueError):
-        patches.decode([1, 2], 2, 3)
-    assert patches.decode(demo_maps.runs(1, 2, 4, 5), demo_maps.SIDE, demo_maps.SIDE)[2:5, 1:4].all()
-
-
-def test_hit_and_overlap():
-    covered = np.array([0.0, 0.5, 0.13, 0.12])  # more than .12: the second and the third
-    assert patches.hit([0, 1, 2, 3], covered) is False and patches.hit([0, 3, 2, 3], covered) is True
-    assert patches.overlap([0, 3, 1, 2], covered, top=2) == pytest.approx(1 / 3)  # 1, 3 and 1, 2
-    assert patches.overlap([0, 3, 1, 2], np.zeros(4)) is None
-
-
-def test_half_a_patch_is_half_covered():
-    mask = np.zeros((4, 4), bool)
-    mask[:, 1] = True
-    assert patches.cover(mask, patches.boxes(2, 2, (0, 0, 4, 4))).tolist() == [0.5, 0.0, 0.5, 0.0]
 
 
 def test_a_map_of_one_value_has_no_strongest_patch_and_changes_nothing():
