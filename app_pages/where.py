@@ -12,10 +12,9 @@ from app_lib import maps, overlay, strips, ui
 
 ALL = "all"
 FILTERS = {"split": "Split", "type": "Type of question", "answered": "Answer of the model"}
-LEGEND = (
-    "Orange patches speak for the answer, blue hatched ones against it. "
-    "The plain frame is around the patch with the highest value, the dashed one around what the question is about."
-)
+SIGNED = "Orange patches speak for the answer, blue hatched ones against it."
+UNSIGNED = "The stronger the orange of a patch, the higher its value."
+FRAMES = "The plain frame is around the patch with the highest value, the dashed one around what the question is about."
 METHODS = {
     "best head": "What each patch adds to the answer’s log-probability through the one head that adds most.",
     "top heads": "What each patch adds to the answer’s log-probability through the few heads that add most.",
@@ -137,7 +136,7 @@ def legend(grid: list[list[float]]) -> None:
     least, most = min(map(min, grid)), max(map(max, grid))
     against, towards = ("#" + "".join(f"{part:02x}" for part in colour) for colour in (overlay.AGAINST, overlay.FOR))
     st.html(strips.signed(least, most, against, towards, f"Values from {strips.short(least)} to {strips.short(most)}"))
-    st.caption(LEGEND)
+    st.caption(f"{SIGNED if least < 0 else UNSIGNED} {FRAMES}")
 
 
 def scores(rows: pl.DataFrame, shown: str, scored: pl.DataFrame | None) -> None:
@@ -160,8 +159,9 @@ def values(grid: list[list[float]], boxes: list[overlay.Box], name: str) -> None
         ui.csv_button(table, name)
 
 
-def page(system: str) -> None:
+def page(system: str, title: str) -> None:
     """Draw the page of a system."""
+    st.page_link("app_pages/system.py", label=ui.esc(title), icon=":material/description:", query_params={"system": system})
     built = maps.built(system)
     if not built:
         st.info(
@@ -201,8 +201,8 @@ known = maps.systems()
 if not known:
     ui.nothing_measured("maps of where a model looks")
 elif len(known) == 1:
-    page(next(iter(known)))
+    page(*next(iter(known.items())))
 else:
     name = ui.choose_from_url("System", list(known), "system", show=lambda system: known[system])
     if name is not None:
-        page(name)
+        page(name, known[name])
