@@ -28,7 +28,8 @@ from catalog.base.params import PROFILES
 
 MOST_PIXELS = 50_000_000
 PICTURES = ("PNG", "JPEG")
-ONE_HEAD = re.compile(r"head \d+[._]\d+")  # a method that is the map of one head: layer and head
+REGION = ("x0", "y0", "x1", "y1")
+ONE_HEAD = re.compile(r"head \d+[._]\d+")  # a method that is the map of one head: layer, head
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,12 @@ def _written(stage: dict[str, Any]) -> Path | None:
 
 
 def questions(files: Files) -> pl.DataFrame:
-    """Return the questions that have a map: id, image, split, type, question, candidates, asked, gold, said, correct.
+    """Return the questions that have a map: id, image, split, type, question, asked, gold, said, correct.
 
     Without a file of answers, `said` is the token whose score the maps share out; `correct` is null where there is no gold answer.
     """
     mapped = read(files.maps, ["question", "target"]).group_by("question").agg(pl.col("target").first())
-    rows = read(files.questions, ["id", "image", "split", "type", "question", "answer", "candidates", "asked"])
+    rows = read(files.questions, ["id", "image", "split", "type", "question", "answer", "asked"])
     rows = rows.rename({"answer": "gold"}).join(mapped, left_on="id", right_on="question", how="inner")
     if files.answers is not None:
         answers = read(files.answers, ["question", "answer"], pl.col("condition") == "image").unique("question", keep="first")
@@ -103,22 +104,40 @@ def questions(files: Files) -> pl.DataFrame:
 
 
 def of_question(files: Files, question: str) -> pl.DataFrame:
-    """Return the maps of a question, a row for each method."""
-    return read(files.maps, ["method", "values", "seconds", "forwards", "target"], pl.col("question") == question)
+    """Return the maps of a question, a row for each method, with the part of the picture that they cover where the file has it."""
+    columns = ["method", "values", "seconds", "forwards", "target"]
+    try:
+        region = set(REGION) <= set(pl.read_parquet_schema(files.maps))
+    except (OSError, pl.exceptions.PolarsError):
+        region = False  # the next line says what is wrong
+    return read(files.maps, columns + list(REGION) * region, pl.col("question") == question)
 
 
-def grid(values: list[float], columns: int | None = None) -> list[list[float]]:
-    """Return the values of a map row by row: as many rows as columns if the number of columns is not given.
+def region(row: dict[str, Any], size: tuple[int, int]) -> Box:
+    """Return the part of a picture of a size (width, height) that the patches of a map cover: x0, y0, x1, y1.
 
     Raises:
-        CatalogError: values that fill no grid, or that are no finite numbers.
+        CatalogError: the map does not say it, and the picture is no square, so that a model may have seen its middle alone.
     """
-    across = columns or math.isqrt(len(values))
-    if not values or len(values) % across or (columns is None and across**2 != len(values)):
-        raise CatalogError(f"This map has {len(values)} values, which fill no grid: build it again.")
+    if all(row.get(name) is not None for name in REGION):
+        return tuple(float(row[name]) for name in REGION)
+    if size[0] != size[1]:
+        raise CatalogError(f"This map does not say which part of the picture of {size[0]} x {size[1]} pixels it covers: build it again.")
+    return (0.0, 0.0, *map(float, size))
+
+
+def grid(values: list[float]) -> list[list[float]]:
+    """Return the values of a map row by row, as many rows as columns.
+
+    Raises:
+        CatalogError: values that fill no square, or that are no finite numbers.
+    """
+    side = math.isqrt(len(values))
+    if not values or side * side != len(values):
+        raise CatalogError(f"This map has {len(values)} values, which fill no square grid: build it again.")
     if not all(value is not None and math.isfinite(value) for value in values):
         raise CatalogError("This map has values that are no finite numbers: build it again.")
-    return [list(values[start : start + across]) for start in range(0, len(values), across)]
+    return [list(values[start : start + side]) for start in range(0, len(values), side)]
 
 
 def probability(files: Files, question: str) -> float | None:

@@ -29,13 +29,13 @@ def patches(rows: int, columns: int, region: Box) -> list[Box]:
     ]
 
 
-def draw(picture: Image.Image, grid: Sequence[Sequence[float]], region: Box | None = None, framed: Sequence[Box] = ()) -> Image.Image:
+def draw(picture: Image.Image, grid: Sequence[Sequence[float]], region: Box, framed: Sequence[Box] = ()) -> Image.Image:
     """Draw a map over its picture.
 
     Args:
         picture: the original, at its own size.
         grid: the map's values, (rows, columns).
-        region: part of the picture that the grid covers; the whole by default.
+        region: part of the picture that the grid covers.
         framed: boxes drawn as dashed frames; a plain frame is drawn around the patch with the highest value, the first of equals.
     """
     values = np.asarray(grid, float)
@@ -43,7 +43,7 @@ def draw(picture: Image.Image, grid: Sequence[Sequence[float]], region: Box | No
     times = max(1, -(-LEAST_SIDE // max(picture.size)))
     large = picture.convert("L").resize((picture.width * times, picture.height * times), Image.Resampling.BICUBIC)
     drawn = Image.fromarray((np.asarray(large) * 0.6 + 0.4 * 255).astype(np.uint8)).convert("RGB")
-    scaled = [tuple(round(edge * times) for edge in box) for box in patches(*values.shape, region or (0, 0, *picture.size))]
+    scaled = [tuple(round(edge * times) for edge in box) for box in patches(*values.shape, region)]
     for box, value in zip(scaled, values.ravel(), strict=True):
         _tint(drawn, box, float(value) / most)
     pen = ImageDraw.Draw(drawn)

@@ -184,7 +184,8 @@ def page(system: str, title: str) -> None:
     with left:
         answer(row, (found["target"] or "").strip(), maps.probability(files, row["id"]))
     grid = maps.grid(found["values"])
-    drawn = overlay.draw(picture, grid, framed=maps.boxes(files, row["image"], row["asked"] or []))
+    region = maps.region(found, picture.size)
+    drawn = overlay.draw(picture, grid, region, maps.boxes(files, row["image"], row["asked"] or []))
     with middle:
         embedded(picture.resize(drawn.size, Image.Resampling.BICUBIC), f"The picture {row['image']}")
     with right:
@@ -192,7 +193,7 @@ def page(system: str, title: str) -> None:
         legend(grid)
     st.subheader("Does the map find what is asked about?", anchor=False)
     scores(rows, found["method"], maps.scores(system, profile, row["id"]))
-    values(grid, overlay.patches(len(grid), len(grid[0]), (0, 0, *picture.size)), f"{row['id']}_{found['method']}".replace(" ", "_"))
+    values(grid, overlay.patches(len(grid), len(grid[0]), region), f"{row['id']}_{found['method']}".replace(" ", "_"))
 
 
 st.title("Where it looks", anchor=False)

@@ -123,7 +123,7 @@ def test_the_page_of_a_system_links_to_its_maps(mapped):
     ("change", "said"),
     [
         (lambda rows: rows.drop("values"), "values"),
-        (lambda rows: rows.with_columns(values=pl.lit([1.0, 2.0])), "fill no grid"),
+        (lambda rows: rows.with_columns(values=pl.lit([1.0, 2.0])), "fill no square"),
         (lambda rows: rows.with_columns(values=pl.lit([float("nan")] * 49)), "no finite numbers"),
     ],
 )
@@ -174,9 +174,9 @@ def test_boxes_of_patches_cover_the_region_row_by_row():
 
 def test_a_map_of_one_value_has_no_strongest_patch_and_changes_nothing():
     blank = Image.new("RGB", (64, 32), (200, 10, 10))
-    plain = overlay.draw(blank, [[0.0, 0.0]])
+    plain = overlay.draw(blank, [[0.0, 0.0]], (0, 0, 64, 32))
     assert plain.size == (640, 320) and len(plain.getcolors()) == 1
-    assert len(overlay.draw(blank, [[0.0, 1.0]]).getcolors(1000)) > 2
+    assert len(overlay.draw(blank, [[0.0, 1.0]], (0, 0, 64, 32)).getcolors(1000)) > 2
 
 
 def test_only_the_region_is_coloured():
@@ -194,6 +194,22 @@ def test_the_legend_has_one_half_for_values_of_one_sign():
 def test_values_that_are_no_map(values):
     with pytest.raises(CatalogError):
         maps.grid(values)
+
+
+def test_the_part_of_the_picture_that_a_map_covers():
+    assert maps.region({"method": "x"}, (112, 112)) == (0, 0, 112, 112)
+    assert maps.region({"x0": 80, "y0": 0, "x1": 560, "y1": 480}, (640, 480)) == (80, 0, 560, 480)
+    with pytest.raises(CatalogError, match="640 x 480"):
+        maps.region({"method": "x"}, (640, 480))
+
+
+def test_a_map_of_a_part_is_drawn_there(mapped):
+    rows = pl.read_parquet(mapped / MAPS).with_columns(x0=pl.lit(56.0), y0=pl.lit(56.0), x1=pl.lit(112.0), y1=pl.lit(112.0))
+    rows.write_parquet(mapped / MAPS)
+    original, over = drawn(visit("where", FIRST | {"method": "all heads"}))
+    assert over.getpixel((100, 300)) == (255, 255, 255)  # left of the part, of a white ground
+    red, green, blue = over.getpixel((336 + 48 + 24, 336 + 48 + 24))  # patch 8 of 7 x 7 in the lower right quarter, 48 pixels a side
+    assert red > green > blue
 
 
 def test_maps_of_single_heads_are_one_method():
