@@ -201,6 +201,18 @@ class Instruct:
 
 
 @dataclass(frozen=True)
+class VisionData:
+    """Charts and tables, and questions about them."""
+
+    source: str  # of the prices
+    shares: dict[str, tuple[str, ...]]  # split -> shares
+    spans: dict[str, tuple[str, str]]  # split -> first and last day
+    styles: dict[str, tuple[str, ...]]  # split -> styles of `vision_charts`
+    images: dict[str, dict[str, int]]  # split -> form -> pictures
+    size: int  # pixels of a side
+
+
+@dataclass(frozen=True)
 class Params:
     """A profile of the file."""
 
@@ -214,4 +226,5 @@ class Params:
     instructions: Instructions
     answers: Answers
     agent: Agent
+    vision_data: VisionData
     seed: int  # the project's, from the project's params.yaml
