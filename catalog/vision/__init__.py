@@ -1,1 +1,1 @@
-"""Small LLaVAs: a vision tower, its projector and a language model, as stock classes of transformers."""
+"""Language models that see: an image tower, the making and the training of a small LLaVA. Imports what `training` does, and it."""
