@@ -213,6 +213,41 @@ class VisionData:
 
 
 @dataclass(frozen=True)
+class VisionTrain:
+    """FinLLaVA: a tower and a projector for FinLLaMA, trained in two stages."""
+
+    tower: str  # asset with the weights of EfficientNet-Lite0
+    image_token: str  # special token of FinLLaMA's tokenizer that no text holds
+    align_steps: int  # of the first stage, the projector alone
+    align_batch: int  # places of a picture
+    align_rate: float
+    letters: float  # share of the pictures of which one question is asked as multiple choice as well
+    shown: int  # image tokens that are shown in the first part of the second stage, at random; 0 shows all
+    shown_share: float  # of its steps, that first part
+    epochs: float
+    batch_size: int  # pictures of an optimiser step, each with all its questions
+    learning_rate: float  # of the LoRA
+    projector_rate: float
+    schedule: str
+    warmup: float
+    weight_decay: float
+    rank: int
+    alpha: float
+    dropout: float
+    targets: tuple[str, ...]
+    layers_from: float  # share of the depth below which nothing is adapted
+
+
+@dataclass(frozen=True)
+class VisionAnswers:
+    """FinLLaVA's answers."""
+
+    batch: int  # pictures at once
+    written: int  # multiple-choice questions of the split test that are answered in writing, for each prompt; 0 takes all
+    new_tokens: dict[str, int]  # prompt -> at most
+
+
+@dataclass(frozen=True)
 class Params:
     """A profile of the file."""
 
@@ -227,4 +262,6 @@ class Params:
     answers: Answers
     agent: Agent
     vision_data: VisionData
+    vision_train: VisionTrain
+    vision_answers: VisionAnswers
     seed: int  # the project's, from the project's params.yaml

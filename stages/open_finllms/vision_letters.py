@@ -19,7 +19,8 @@ PROMPTS = {  # the paper's own with JSON, MMBench's for a letter alone, and FinT
 }
 _JSON = re.compile(r"\{[^{}]*\}")
 _STATED = re.compile(
-    r"(?:\b(?i:answer|option|choice|choose|select)(?i:s? is)?|答案|選擇?|选择?|答)\s*(?:[:：=]|是|為|为)?\s*[\"'*(（【\[]*([A-Z])(?![A-Za-z'])"
+    r"(?:\b(?i:answer|option|choice|choose|select)(?i:s? is)?|答案|選擇?|选择?|答)\s*(?:[:：=]|是|為|为)?\s*"
+    r"[\"'*(（【\[]*([A-Z])(?![A-Za-z'])"
     r"((?:\s*(?:[,、，/&]|and|or|和|或)\s*[(（]?[A-Z](?![A-Za-z]))*)"
 )
 _DENIED = re.compile(
