@@ -222,6 +222,7 @@ class VisionTrain:
     align_batch: int  # places of a picture
     align_rate: float
     letters: float  # share of the pictures of which one question is asked as multiple choice as well
+    left_out: tuple[str, ...]  # kinds of questions that are not trained on
     shown: int  # image tokens that are shown in the first part of the second stage, at random; 0 shows all
     shown_share: float  # of its steps, that first part
     epochs: float

@@ -29,6 +29,7 @@ KINDS = {  # kind -> category of the paper
     "outlier": "anomalies",
     "colour": "retrieval",
     "name": "retrieval",
+    "place": "retrieval",
     "cell": "retrieval",
     "value": "retrieval",
     "count": "retrieval",
@@ -125,6 +126,13 @@ def _of_bars(content: Content, marks: Sequence[Mark], rng: random.Random) -> Ite
     if _far((values[one], values[other]), span):
         text = "Which bar is higher, the {} or the {} one?"
         yield Question("compare", text, colours[one], (colours[one], colours[other]), (one, other))
+    ends = {"on the left": 0, "on the right": len(values) - 1} | ({"in the middle": len(values) // 2} if len(values) % 2 else {})
+    where = rng.choice(list(ends))
+    yield Question("colour", f"What colour is the bar {where}?", colours[ends[where]], COLOURS, (ends[where],))
+    spot = rng.randrange(len(values))
+    if 2 * spot != len(values) - 1:  # not in the middle
+        text = f"Is the {colours[spot]} bar on the left or on the right?"
+        yield Question("place", text, SIDES[2 * spot > len(values) - 1], SIDES, (spot,))
     yield Question("count", "How many bars are there?", NUMBERS[len(values) - 2], NUMBERS, tuple(range(len(values))))
     if (named := _named(rng, len(values))) is not None:
         yield Question("name", f"What colour is the bar of {content.labels[named]}?", colours[named], COLOURS, (named,))
@@ -233,7 +241,7 @@ def _equal(found: Sequence[tuple[str, Question]], rng: random.Random) -> list[tu
         if one.kind == "cell":  # a rise as often as a fall, whatever its colour
             places[one.kind, ""][str(one.choices.index(one.answer))].append(place)
         elif one.choices in fixed:
-            shape = (one.kind, one.text if one.kind not in ("trend", "quarter") else "")  # of these a colour is in the text
+            shape = (one.kind, one.text if one.kind not in ("trend", "quarter", "place") else "")  # of these a colour is in the text
             places[shape][one.answer].append(place)
     dropped: set[int] = set()
     for by_answer in places.values():

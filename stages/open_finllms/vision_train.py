@@ -95,7 +95,9 @@ def main(profile: str) -> None:
         model, seen.flatten(0, 1), places(tables, processor.tokenizer, grid), steps=p.align_steps, batch=p.align_batch, rate=p.align_rate,
         seed=params.seed,
     )  # fmt: skip
-    found = pairs(tables["questions"], tables["images"]["image"].to_list(), p.letters, params.seed)
+    found = pairs(
+        tables["questions"].filter(~pl.col("kind").is_in(p.left_out)), tables["images"]["image"].to_list(), p.letters, params.seed
+    )
     rows = tune.examples(processor, seen.shape[1], found)
     settings = settings_of(p, n_layers=model.config.text_config.num_hidden_layers, log_steps=5, seed=params.seed)
     second = tune.tune(
