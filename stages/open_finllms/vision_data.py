@@ -16,7 +16,7 @@ from catalog.base.deps import require_dep
 from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_parquet
 from catalog.base.params import ROOT, profile_params
-from stages.open_finllms.offline_real import GERMAN, asset, german_rows
+from stages.open_finllms.german import GERMAN, asset, german_rows
 from stages.open_finllms.settings import Params, VisionData
 from stages.open_finllms.vision_charts import STYLES, draw
 from stages.open_finllms.vision_content import FORMS, Market, content
