@@ -51,7 +51,8 @@ def with_pictures(model: Any, processor: Any, seen: Tensor, rows: Sequence[tuple
         for start in range(0, len(order), batch):
             some = order[start : start + batch]
             made = {key: value.to(model.device) for key, value in branch_collate([joined[place] for place in some]).items()}
-            logits = label_logits(speaker, made | {"hidden": embedded(model, made, flat)})[0][::2]  # each answer has its word and its end
+            logits, _, example = label_logits(speaker, made | {"hidden": embedded(model, made, flat)})
+            logits = logits[example.argsort(stable=True)][::2]  # rows come by length; each answer has its word and its end
             asked = [(place, words) for place in some for _, words in rows[place][1]]
             for (place, words), values in zip(asked, logits.log_softmax(-1), strict=True):
                 found.setdefault(place, []).append(values[[tokens[word] for word in words]].tolist())
