@@ -158,9 +158,10 @@ class Hits:
     def mean(self, weights: np.ndarray, kinds: Sequence[str]) -> np.ndarray:
         """Mean over kinds of the share of right answers, for each row of weights of the pictures."""
         at = [self.kinds.index(kind) for kind in kinds]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            shares = (weights @ self.right[:, at]) / (weights @ self.asked[:, at])
-        return np.nanmean(shares, axis=-1)
+        asked = weights @ self.asked[:, at]
+        shares = np.divide(weights @ self.right[:, at], asked, out=np.zeros_like(asked), where=asked > 0)
+        drawn = (asked > 0).sum(-1)  # a kind of few questions may be in no picture of a resample
+        return np.divide(shares.sum(-1), drawn, out=np.full(len(asked), np.nan), where=drawn > 0)
 
 
 def scores(said: pl.DataFrame, questions: pl.DataFrame, seed: int) -> pl.DataFrame:

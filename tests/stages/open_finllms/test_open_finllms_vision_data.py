@@ -206,7 +206,9 @@ def test_splits_share_nothing(tables):
 def test_no_answer_can_be_guessed_from_the_words(tables):
     asked = tables["questions"].filter(pl.col("answer").is_not_null())
     fixed = asked.filter(pl.col("kind").is_in(["trend", "together", "peak", "quarter", "groups", "outlier", "count", "place"]))
-    named = pl.when(pl.col("kind").is_in(["trend", "quarter", "place"])).then(pl.lit("")).otherwise(pl.col("question"))  # a colour is in the text
+    named = (
+        pl.when(pl.col("kind").is_in(["trend", "quarter", "place"])).then(pl.lit("")).otherwise(pl.col("question"))
+    )  # a colour is in the text
     for (_split, kind, _), part in fixed.group_by("split", "kind", named):
         counts = Counter(part["answer"])
         assert len(set(counts.values())) == 1 and len(counts) > 1, kind
