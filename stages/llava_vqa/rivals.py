@@ -78,7 +78,7 @@ def gradient(model: Any, asked: Prompt) -> tuple[Tensor, Tensor]:
 
 
 def input_x_gradient(places: Tensor, found: Tensor, mean: Tensor) -> Tensor:
-    """Of `gradient`: the gradient times the patch's difference from the mean patch, summed over the numbers: a first-order guess at `causal`."""
+    """Of `gradient`: the gradient times the patch's difference from the mean patch, summed over the numbers: to first order `causal`."""
     return ((places - mean.float().clone()) * found).sum(-1)
 
 
