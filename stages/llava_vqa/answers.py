@@ -4,10 +4,14 @@ Writes ``models/llava_answers/<profile>/answers.parquet``: for each condition an
 log-probability of each, and whether it is right (null where there is no right one). Conditions:
 
 - ``image``: the question and its image;
-- ``swapped``: the image of another scene of the same split;
+- ``swapped``: the image of another scene of the same split, one that gives as few of the right answers as there are;
 - ``no image``: the question alone;
-- ``text``: the facts of the scene as sentences in place of the image;
-- ``untrained``: the image, with the projector aligned and the language model as it was before training.
+- ``text``: the facts of the scene as sentences in place of the image, read by the LLaVA's language model;
+- ``text before training``: the same, read by the language model as it was;
+- ``untrained``: the image, with the projector aligned and the language model as it was.
+
+All but ``image`` are asked of the first images of each split alone. What the model writes by itself, greedily, is in ``generated`` for the
+first few images, null for the others.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from catalog.base.io import atomic_dir, write_json, write_parquet
 from catalog.base.params import ROOT, profile_params
 from catalog.models.devices import peak_memory_mb
 from catalog.models.lm import load_lm, require_full
-from catalog.vision.build import load
+from catalog.vision.build import inputs, load
 from catalog.vision.features import features
 from stages.llava_vqa import prompts, reading
 from stages.llava_vqa.settings import Params
@@ -44,7 +48,9 @@ SCHEMA = {
     "answer": pl.String,
     "logprob": pl.List(pl.Float64),
     "correct": pl.Boolean,
+    "generated": pl.String,
 }
+NEW_TOKENS = 5  # of an answer that the model writes; the longest one to choose from has two
 
 
 def trained(profile: str, params: Params) -> tuple[Any, Any]:
@@ -64,8 +70,13 @@ def by_image(questions: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def swapped(images: Sequence[str], splits: Mapping[str, str]) -> dict[str, str]:
-    """Image -> another one of its split: the one that stands half of the split further on.
+def swapped(
+    images: Sequence[str], splits: Mapping[str, str], wanted: Mapping[str, set] | None = None, has: Mapping[str, set] | None = None
+) -> dict[str, str]:
+    """Image -> another one of its split: the first, counted from half of the split further on, that has the least of what is wanted.
+
+    Args:
+        wanted: image -> what the right answers to its questions say. has: image -> all that is so in it. See `facts`.
 
     Raises:
         CatalogError: a split of one image.
@@ -75,12 +86,53 @@ def swapped(images: Sequence[str], splits: Mapping[str, str]) -> dict[str, str]:
         own = [image for image in images if splits[image] == split]
         if len(own) < 2:
             raise CatalogError(f"The split {split} has one image, so there is none to swap it with; raise data.images.")
-        out |= {image: own[(number + len(own) // 2) % len(own)] for number, image in enumerate(own)}
+        for number, image in enumerate(own):
+            others = [own[(number + len(own) // 2 + step) % len(own)] for step in range(len(own))]
+            others.remove(image)
+            out[image] = min(others, key=lambda other: len(wanted[image] & has[other])) if wanted and has else others[0]
     return out
 
 
+def facts(found: Mapping[str, list[dict[str, Any]]], objects: pl.DataFrame) -> tuple[dict[str, set], dict[str, set]]:
+    """What the right answers say of each image, and all that is so in it: colours, kinds, and which kind is where.
+
+    How many there are and yes or no are left out: no image lacks them.
+    """
+    things: dict[str, list[dict]] = {image: [] for image in found}
+    for thing in objects.filter(pl.col("image").is_in(list(found))).sort("image", "object").iter_rows(named=True):
+        things[thing["image"]].append(thing)
+    wanted: dict[str, set] = {image: set() for image in found}
+    for image, asked in found.items():
+        for row in asked:
+            if row["answer"] is not None and row["type"] in ("colour", "kind"):
+                wanted[image].add((row["type"], row["answer"]))
+            elif row["answer"] is not None and row["type"] == "place":
+                wanted[image].add(("place", things[image][row["asked"][0]]["kind"], row["answer"]))
+    has = {
+        image: {
+            fact
+            for thing in own
+            for fact in (("colour", thing["colour"]), ("kind", thing["kind"]), ("place", thing["kind"], thing["place"]))
+        }
+        for image, own in things.items()
+    }
+    return wanted, has
+
+
+def first(found: Mapping[str, list[dict[str, Any]]], count: int) -> dict[str, list[dict[str, Any]]]:
+    """The first ``count`` images of each split, with their questions."""
+    left: dict[str, int] = {}
+    kept = {}
+    for image, asked in found.items():
+        split = asked[0]["split"]
+        left[split] = left.get(split, count) - 1
+        if left[split] >= 0:
+            kept[image] = asked
+    return kept
+
+
 def rows_of(
-    condition: str, found: Mapping[str, list[dict]], scored: Sequence[Sequence[Sequence[float]]], model: str
+    condition: str, found: Mapping[str, list[dict]], scored: Sequence[Sequence[Sequence[float]]], model: str = MODEL
 ) -> list[dict[str, Any]]:
     """Rows of `answers.parquet` of one condition."""
     rows = []
@@ -130,56 +182,93 @@ def pictures(images: pl.DataFrame, names: Sequence[str]) -> list[Image.Image]:
     return [Image.open(io.BytesIO(stored[name])).convert("RGB") for name in names]
 
 
+@torch.inference_mode()
+def written(model: Any, processor: Any, found: Mapping[str, list[dict]], shown: Mapping[str, Image.Image]) -> dict[str, str]:
+    """Question -> what the model writes behind its prompt by itself, the likeliest token each time, up to the end token."""
+    out: dict[str, str] = {}
+    for image, asked in found.items():
+        given = inputs(processor, [shown[image]] * len(asked), [prompts.with_image(row["question"]) for row in asked])
+        given = {name: tensor.to(model.device) for name, tensor in given.items()}
+        made = model.generate(**given, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=processor.tokenizer.pad_token_id)
+        texts = processor.tokenizer.batch_decode(made[:, given["input_ids"].shape[1] :], skip_special_tokens=True)
+        out |= {row["id"]: text.strip() for row, text in zip(asked, texts, strict=True)}
+    return out
+
+
+def seeing(row: dict[str, Any]) -> str:
+    """The prompt with an image."""
+    return prompts.with_image(row["question"])
+
+
+def telling(row: dict[str, Any]) -> str:
+    """The prompt with the facts of the scene."""
+    return prompts.with_text(row["text"], row["question"])
+
+
 def conditions(
-    model: Any, processor: Any, found: Mapping[str, list[dict]], places: Mapping[str, Tensor], other: Mapping[str, str]
+    model: Any, processor: Any, found: Mapping[str, list[dict]], places: Mapping[str, Tensor], other: Mapping[str, str], controls: int
 ) -> list[dict]:
-    """Rows of all conditions of the trained model."""
-    reader = reading.Reader.of_llava(model)
-    with_image = lambda row: prompts.with_image(row["question"])  # noqa: E731
+    """Rows of all conditions of the trained model; of the controls, for so many images of each split."""
+    reader, few = reading.Reader.of_llava(model), first(found, controls)
     asked = {
-        "image": (with_image, places),
-        "swapped": (with_image, {image: places[other[image]] for image in places}),
-        "no image": (lambda row: prompts.without(row["question"]), None),
-        "text": (lambda row: prompts.with_text(row["text"], row["question"]), None),
+        "image": (seeing, found, places),
+        "swapped": (seeing, few, {image: places[other[image]] for image in few}),
+        "no image": (lambda row: prompts.without(row["question"]), few, None),
+        "text": (telling, few, None),
     }
     rows = []
-    for name, (form, shown) in asked.items():
-        rows += rows_of(name, found, ask(reader, processor, found, form, shown, f"answers, {name}"), MODEL)
+    for name, (form, some, shown) in asked.items():
+        rows += rows_of(name, some, ask(reader, processor, some, form, shown, f"answers, {name}"))
     return rows
 
 
-def untrained(
-    model: Any, processor: Any, found: Mapping[str, list[dict]], seen: Tensor, aligned: Mapping[str, Tensor], lm: Any
+def before_training(
+    model: Any, processor: Any, found: Mapping[str, list[dict]], seen: Mapping[str, Tensor], aligned: Mapping[str, Tensor] | None, lm: Any
 ) -> list[dict]:
-    """Rows with the aligned projector and the language model as it was. ``model`` has that projector afterwards."""
-    model.model.multi_modal_projector.load_state_dict(dict(aligned))
-    places = dict(zip(found, projected(model, seen)))
-    form = lambda row: prompts.with_image(row["question"])  # noqa: E731
-    return rows_of("untrained", found, ask(reading.Reader.of_lm(lm), processor, found, form, places, "answers, untrained"), MODEL)
+    """Rows of the language model as it was, told the scenes and, with the aligned projector, shown them.
+
+    Args:
+        seen: image -> features. aligned: the projector, which ``model`` has afterwards; none if there is none.
+    """
+    reader = reading.Reader.of_lm(lm)
+    rows = rows_of("text before training", found, ask(reader, processor, found, telling, None, "answers, text before training"))
+    if aligned is not None:
+        model.model.multi_modal_projector.load_state_dict(dict(aligned))
+        places = dict(zip(found, projected(model, torch.stack([seen[image] for image in found]))))
+        rows += rows_of("untrained", found, ask(reader, processor, found, seeing, places, "answers, untrained"))
+    return rows
 
 
 def main(profile: str) -> None:
     """Write ``models/llava_answers/<profile>/``."""
     params = profile_params(Params, SYSTEM, profile)
+    p = params.answers
     if profile == "full":  # before any work
-        require_full(params.train.model)
+        for name in (params.train.model, p.lm):
+            require_full(name)
     began = time.perf_counter()
     folder = ROOT / "data" / "scenes" / profile
-    questions = pl.read_parquet(folder / "questions.parquet").filter(pl.col("split").is_in(SPLITS)).sort("image", "id")
-    images = pl.read_parquet(folder / "images.parquet").filter(pl.col("split").is_in(SPLITS)).sort("image")
-    found = by_image(questions)
-    place = ROOT / "models" / MODEL / profile
+    images, objects, questions = (pl.read_parquet(folder / f"{name}.parquet") for name in ("images", "objects", "questions"))
+    images, questions = (frame.filter(pl.col("split").is_in(SPLITS)) for frame in (images, questions))
+    found = by_image(questions.sort("image", "id"))
     model, processor = trained(profile, params)
-    seen = features(model, processor, pictures(images, list(found)))
-    places = dict(zip(found, projected(model, seen)))
-    rows = conditions(model, processor, found, places, swapped(list(found), dict(images.select("image", "split").iter_rows())))
-    if (place / "projector_aligned.safetensors").is_file():
-        aligned = load_file(place / "projector_aligned.safetensors")
-        rows += untrained(model, processor, found, seen, aligned, load_lm(params.train.model)[0])
+    shown = dict(zip(found, pictures(images, list(found))))
+    seen = dict(zip(found, features(model, processor, list(shown.values()))))
+    places = dict(zip(found, projected(model, torch.stack(list(seen.values())))))
+    other = swapped(list(found), dict(images.select("image", "split").iter_rows()), *facts(found, objects))
+    rows = conditions(model, processor, found, places, other, p.controls)
+    said = written(model, processor, first(found, p.generated), shown)
+    place = ROOT / "models" / MODEL / profile / "projector_aligned.safetensors"
+    aligned = load_file(place) if place.is_file() else None
+    rows += before_training(model, processor, first(found, p.controls), seen, aligned, load_lm(p.lm)[0])
+    for row in rows:
+        row["generated"] = said.get(row["question"]) if row["condition"] == "image" else None
+    agreeing = [row["generated"] == row["answer"] for row in rows if row["generated"] is not None]
     with atomic_dir(ROOT / "models" / NAME / profile) as out:
         write_parquet(pl.DataFrame(rows, schema=SCHEMA).sort("condition", "question"), out / "answers.parquet")
-    facts = {"seconds": round(time.perf_counter() - began, 1), "peak_memory_mb": peak_memory_mb(), "answers": len(rows)}
-    write_json(facts, ROOT / "models" / NAME / f"{profile}.run.json")
+    facts_of_run = {"seconds": round(time.perf_counter() - began, 1), "peak_memory_mb": peak_memory_mb(), "answers": len(rows)}
+    facts_of_run |= {"written_answers": len(agreeing), "written_as_likeliest": float(np.mean(agreeing)) if agreeing else None}
+    write_json(facts_of_run, ROOT / "models" / NAME / f"{profile}.run.json")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ READ = {"data/scenes": ("images", "objects", "questions"), "models/llava_small":
 READ |= {"models/llava_answers": ("answers",), "models/llava_maps": ("maps", "curves")}
 READ |= {"models/llava_mechanism": ("heads", "projections", "mechanism")}
 ROLES = {"image": "model", "text": "text", "untrained": "untreated"} | dict.fromkeys(("swapped", "no image"), "control")
+ROLES["text before training"] = "untreated"
 ROLES |= dict.fromkeys(comparators.NAMES, "simple")
 MEASURES = {"hit": "pointing_hit", "iou": "patch_iou", "correlation": "causal_correlation", "deletion": "deletion_area"}
 MEASURES |= {"insertion": "insertion_area"}

@@ -53,6 +53,10 @@ class Train:
 class Answers:
     """Answers to all questions, and controls."""
 
+    lm: str  # the language model before training
+    controls: int  # images of each split about which the controls are asked
+    generated: int  # images of each split about which answers are also written freely
+
 
 @dataclass(frozen=True)
 class Mechanism:
