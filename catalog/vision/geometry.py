@@ -35,7 +35,7 @@ class Geometry:
         """(rows, columns, 4): x0, y0, x1, y1 of each patch in pixels of the original. A patch on padding lies outside of it."""
         rows, columns = self.grid
         xs, ys = (
-            (np.arange(count + 1) * side - shift) / scale
+            ((np.arange(count + 1) * side - shift) / scale).round(6)  # so that rounding shows no sliver of the image on padding
             for count, side, scale, shift in zip((columns, rows), self.patch, self.scale, self.shift, strict=True)
         )
         out = np.empty((rows, columns, 4))
