@@ -38,6 +38,7 @@ from catalog.base.errors import CatalogError
 from catalog.inside.anatomy import FAMILIES, View, view
 from catalog.inside.attribution import Lens, Trace, head_position_scores, head_scores
 from catalog.vision import build
+from catalog.vision.geometry import refuse_crops
 
 _VIEWS: WeakKeyDictionary[nn.Module, View] = WeakKeyDictionary()
 
@@ -171,7 +172,7 @@ def look_all(
             attribution does not know, a token is not in its vocabulary, or a prompt is longer than its attention reaches.
     """
     v = language(model)
-    _single_crop(model, processor)
+    refuse_crops(model.config, processor.image_processor)
     for prompt in prompts:
         if prompt.count(processor.image_token) != 1:
             raise CatalogError(f"A prompt needs {processor.image_token} once, where the image stands; this one is {prompt[:80]!r}.")
@@ -311,16 +312,6 @@ def language(model: Any) -> View:
     found = view(shell)
     _VIEWS[model] = found
     return found
-
-
-def _single_crop(model: Any, processor: Any) -> None:
-    images = processor.image_processor
-    names = ("image_grid_pinpoints", "crop_to_patches", "do_image_splitting")
-    if any(getattr(where, name, None) for where in (model.config, images) for name in names):
-        raise CatalogError(
-            f"{type(model).__name__} cuts an image into several crops, and which patch its tokens show is not known here; use a model that "
-            f"sees the image once, such as llava-1.5."
-        )
 
 
 def _grid(model: Any, processor: Any, pixels: Tensor) -> tuple[int, int]:
