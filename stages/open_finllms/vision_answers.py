@@ -56,12 +56,15 @@ def open_answers(model: Any, processor: Any, tables: dict[str, pl.DataFrame], p:
     other, by_image = swaps(tables["images"]), questions.partition_by("image", as_dict=True, maintain_order=True)
     rows = []
     for condition in (IMAGE, SWAPPED):
-        put = []
+        put, put_of = [], []
         for (image,), part in by_image.items():
+            if condition == SWAPPED and not image.startswith("test-"):  # a control is enough once
+                continue
+            put_of += part.to_dicts()
             shown = names.index(image if condition == IMAGE else other[image])
             put.append((shown, [(prompt(asked(one, OPEN)), one["candidates"]) for one in part.to_dicts()]))
         found = with_pictures(model, processor, seen, put, p.batch)
-        rows += _likeliest(condition, [one for part in by_image.values() for one in part.to_dicts()], found)
+        rows += _likeliest(condition, put_of, found)
     alone = questions.to_dicts()
     put = [(prompt(asked(one, OPEN), image=False), one["candidates"]) for one in alone]
     return rows + _likeliest(NONE, alone, without_pictures(model, processor, put))

@@ -110,7 +110,7 @@ def predictions(tables: dict[str, pl.DataFrame], answers: pl.DataFrame) -> pl.Da
             _row(questions[name], CONSTANT, OPEN, word) for name, word in constant([one for one in openly if one["split"] == split]).items()
         ]
     rows += [_row(questions[name], WORDS, OPEN, word) for name, word in by_words([one for one in train if one["answer"]], openly).items()]
-    rows += [_row(one, PIXELS, OPEN, near[one["id"]]["gold"]) for one in openly if one["id"] in near]
+    rows += [_row(one, PIXELS, OPEN, near[one["id"]]["gold"] if one["id"] in near else "") for one in openly]
     usual = Counter(one["letter"] for one in by_letter).most_common(1)[0][0] if by_letter else NONE
     for form in PROMPTS:
         rows += [_row(one, CONSTANT, form, usual) for one in by_letter]
