@@ -133,8 +133,12 @@ class Given:
 
 
 def facts(things: list[Thing]) -> str:
-    """The scene in words, an object a sentence."""
-    return " ".join(
-        f"The {thing.kind} at the {thing.place} is {thing.colour}." if thing.colour else f"The {thing.kind} is at the {thing.place}."
-        for thing in things
-    )
+    """The scene in words, an object a sentence; nothing about an object of which neither place nor colour is known."""
+    said = []
+    for thing in things:
+        where = f"at the {thing.place}" if thing.place else ""
+        if thing.colour:
+            said.append(" ".join(f"The {thing.kind} {where} is {thing.colour}.".split()))
+        elif where:
+            said.append(f"The {thing.kind} is {where}.")
+    return " ".join(said)

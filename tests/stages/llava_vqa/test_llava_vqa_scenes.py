@@ -247,7 +247,7 @@ def test_a_missing_emoji_is_named(settings, tmp_path):
 def test_photographs_of_the_users_own_become_a_split(settings, root, tmp_path):
     folder = root / dataset.OWN / "mine"
     folder.mkdir(parents=True)
-    write(folder, {"attributes": {"color": "brown"}})
+    write(folder, {"segmentation": [[0, 0, 0, 6, 6, 6, 6, 0]], "attributes": {"color": "brown"}})
     few = dataclasses.replace(settings, images=dict.fromkeys(settings.images, 3), coco="mine")
     found = dataset.build(few, root, 0)
     assert found["images"].filter(split=coco.SPLIT)["image"].to_list() == ["coco-7"]
