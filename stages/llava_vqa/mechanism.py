@@ -5,13 +5,14 @@ sentences; ``llava-tqa``, the LLaVA's inner one, told the same; ``llava-vqa``, t
 image is not said in the paper: here its language model runs alone.
 
 Writes ``models/llava_mechanism/<profile>/``: `heads.parquet` (mean importance of every head by condition), `mechanism.parquet` (quantity,
-condition, question, value, and the value of a control) and `projections.parquet` (what patches are read as, for the strongest patches).
+condition, question, value, and the value of a control), `positions.parquet` (importance and attention of each position in the best head of
+each question) and `projections.parquet` (what patches are read as, for the strongest patches).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,15 +25,14 @@ from catalog.base.errors import CatalogError, run
 from catalog.base.io import atomic_dir, write_json, write_parquet
 from catalog.base.params import ROOT, profile_params
 from catalog.base.progress import progress
-from catalog.inside.anatomy import View, forest, view
-from catalog.inside.attribution import Lens, Trace, head_position_scores, head_scores, head_vectors, lens, trace
-from catalog.inside.interventions import scale_heads
+from catalog.inside.anatomy import view
 from catalog.models.answers import inner_ids
 from catalog.models.devices import peak_memory_mb
 from catalog.models.lm import load_lm, require_full
 from catalog.vision.features import features
 from stages.llava_vqa import looking, prompts
 from stages.llava_vqa.answers import pictures, projected, swapped, trained
+from stages.llava_vqa.heads import Head, Read, elsewhere, inputs_of, lost, of_image, of_text, others, overlap, ranks, reciprocal, share, top
 from stages.llava_vqa.masks import decode
 from stages.llava_vqa.pointing import coverage
 from stages.llava_vqa.settings import Mechanism, Params
@@ -42,6 +42,15 @@ CONDITIONS = ("lm-tqa", "llava-tqa", "llava-vqa")
 HEADS = {"condition": pl.String, "layer": pl.Int64, "head": pl.Int64, "imp": pl.Float64, "rank": pl.Int64}
 MECHANISM = {"quantity": pl.String, "condition": pl.String, "question": pl.String, "value": pl.Float64, "control": pl.Float64}
 PROJECTIONS = {"question": pl.String, "patch": pl.Int64, "view": pl.String, "on_object": pl.Boolean, "imp": pl.Float64}
+POSITIONS = {"question": pl.String, "condition": pl.String, "layer": pl.Int64, "head": pl.Int64, "position": pl.Int64}
+POSITIONS |= {"token": pl.String, "asked": pl.Boolean, "imp": pl.Float64, "attention": pl.Float64}
+VIEWS = {
+    "embedding": "embedding",
+    "input": "layer's input",
+    "key": "key's input",
+    "value": "value's input",
+    "ov": "head",
+}  # view -> in words
 PROJECTIONS |= {"colour_rank": pl.Int64, "kind_rank": pl.Int64, "top": pl.List(pl.String)}
 
 
@@ -52,6 +61,7 @@ class Item(NamedTuple):
     colour: int
     other: int
     kind: int
+    named: str  # the kind
     elsewhere: str
 
 
@@ -74,88 +84,12 @@ def items(questions: pl.DataFrame, objects: pl.DataFrame, tokenizer: Any, split:
         rng = np.random.default_rng([seed, *row["id"].encode()])
         wrong = rng.choice([colour for colour in row["candidates"] if colour != row["answer"]])
         ids = [ids[0] for ids in inner_ids(tokenizer, [f" {word}" for word in (row["answer"], str(wrong), asked["kind"])])]
-        elsewhere = row["question"].replace(asked["kind"], str(rng.choice(others)))
-        found.append(Item(row, *ids, elsewhere))
+        aside = row["question"].replace(asked["kind"], str(rng.choice(others)))
+        found.append(Item(row, *ids, asked["kind"], aside))
     if len(found) < count:
         raise CatalogError(
             f"The split {split} has {len(found)} scenes with two kinds and such a question, not {count}; lower mechanism.questions."
         )
-    return found
-
-
-class Read(NamedTuple):
-    """A prompt as a language model read it at its last position: the same for text and image."""
-
-    v: View
-    run: Trace
-    read: Lens
-    places: Tensor  # positions of what is asked about: the colour's word, or the object's patches
-    attention: Tensor  # (L, H, T) of the last position
-
-    def scores(self, target: int) -> Tensor:
-        """Importance of every head, (L, H)."""
-        return head_scores(self.v, self.run, self.read, 0, target)
-
-    def said(self) -> Tensor:
-        """Log-probabilities (V,) of the next token."""
-        return self.read.logits(self.run.x[-1, self.run.last[0]], 0).log_softmax(-1)
-
-
-def of_text(v: View, tokenizer: Any, text: str, question: str, word: str) -> Read:
-    """Read a text; its places are those of a word."""
-    ids = tokenizer(prompts.with_text(text, question))["input_ids"]
-    run = trace(v, forest([ids], v.device), attention=True)
-    wanted = inner_ids(tokenizer, [f" {word}"])[0][0]
-    places = torch.tensor([place for place, one in enumerate(ids) if one == wanted])
-    return Read(v, run, lens(v, run), places, run.probs[:, :, run.last[0]])
-
-
-def of_image(model: Any, processor: Any, picture: Any, question: str, shown: np.ndarray) -> tuple[Read, looking.Look]:
-    """Look at an image; its places are those of the patches in ``shown`` (I,)."""
-    seen = looking.look(model, processor, picture, prompts.with_image(question))
-    places = seen.image[torch.from_numpy(np.flatnonzero(shown))]
-    return Read(seen.view, seen.trace, seen.lens, places, seen.attention), seen
-
-
-def top(scores: Tensor, count: int) -> list[tuple[int, int]]:
-    """The highest heads of (L, H), best first."""
-    order = scores.flatten().argsort(descending=True, stable=True)[:count].tolist()
-    return [divmod(number, scores.shape[1]) for number in order]
-
-
-def share(attention: Tensor, heads: Sequence[tuple[int, int]], places: Tensor) -> float:
-    """Attention of the last position to some places, the mean over heads."""
-    return float(torch.stack([attention[layer, head, places].sum() for layer, head in heads]).mean())
-
-
-def reciprocal(ranks: Sequence[int]) -> float:
-    """Mean of 1/rank."""
-    return float(np.mean([1 / rank for rank in ranks]))
-
-
-def ranks(logits: Tensor, token: int) -> list[int]:
-    """Rank of a token, from 1, in each row of (K, V)."""
-    return (1 + (logits > logits[:, token : token + 1]).sum(1)).tolist()
-
-
-def overlap(one: Sequence, other: Sequence) -> float:
-    """Share of the heads that two lists of one length have in common."""
-    return len(set(one) & set(other)) / len(one)
-
-
-def drop(forward: Any, v: View, heads: Sequence[tuple[int, int]], token: int, before: float) -> float:
-    """How much a token's log-probability falls without some heads. ``forward``: () -> log-probabilities (V,)."""
-    with scale_heads(v, heads):
-        return before - float(forward()[token])
-
-
-def others(v: View, heads: Sequence[tuple[int, int]], rng: np.random.Generator) -> list[tuple[int, int]]:
-    """As many heads of the same layers, drawn at random from those that are not among them."""
-    found: list[tuple[int, int]] = []
-    for layer in dict.fromkeys(layer for layer, _ in heads):
-        own = [head for one, head in heads if one == layer]
-        free = [head for head in range(v.n_heads) if head not in own]
-        found += [(layer, int(head)) for head in rng.permutation(free)[: len(own)]]
     return found
 
 
@@ -169,19 +103,24 @@ def shown_patches(objects: pl.DataFrame, images: pl.DataFrame, grid: tuple[int, 
     }
 
 
-def _said(read: Any, *what: Any) -> Tensor:
-    """Log-probabilities (V,) after reading a prompt by `of_text` or `of_image`."""
-    found = read(*what)
-    return (found if isinstance(found, Read) else found[0]).said()
-
-
 class Measured:
-    """Rows of the three files, as they come."""
+    """Rows of the files, as they come."""
 
-    def __init__(self) -> None:
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
         self.scores: dict[str, list[Tensor]] = {name: [] for name in CONDITIONS}
         self.rows: list[dict] = []
         self.projections: list[dict] = []
+        self.positions: list[dict] = []
+
+    def places(self, condition: str, item: Item, own: Read, head: Head, scores: Tensor) -> None:
+        """Rows of `positions.parquet`: every position that the best head could have taken the answer from."""
+        asked = set(own.places.tolist())
+        for place in own.among.tolist():
+            token = None if condition == "llava-vqa" else self.tokenizer.decode(int(own.ids[place]))
+            key = {"question": item.row["id"], "condition": condition, "layer": head[0], "head": head[1], "position": place}
+            numbers = {"imp": float(scores[place]), "attention": float(own.attention[head[0], head[1], place])}
+            self.positions.append(key | {"token": token, "asked": place in asked} | numbers)
 
     def add(self, quantity: str, condition: str, item: Item, value: float, control: float | None) -> None:
         self.rows.append({"quantity": quantity, "condition": condition, "question": item.row["id"], "value": value, "control": control})
@@ -196,63 +135,47 @@ class Measured:
 
 
 def common(
-    m: Measured, condition: str, item: Item, own: Read, elsewhere: Read, shuffled: Tensor, forward: Any, p: Mechanism, seed: int
-) -> list[tuple[int, int]]:
-    """The quantities that text and image have in common; the strongest heads.
+    m: Measured, condition: str, item: Item, own: Read, aside: Read, shuffled: Tensor, embedded: Tensor, p: Mechanism, seed: int
+) -> list[Head]:
+    """The quantities that text and image have in common; the best heads of this question.
 
     Args:
-        elsewhere: the prompt that asks about another object, with the places of this one. shuffled: log-probabilities (V,) of the same
-            question about another scene.
+        aside: the prompt that asks about another object. shuffled: log-probabilities (V,) of the same question about another scene.
+        embedded: (T, d) what enters the language model.
     """
     scores, said = own.scores(item.colour), own.said()
     m.scores[condition].append(scores)
-    heads = top(scores, p.heads)
+    best = top(scores, p.heads)
     rng = np.random.default_rng([seed, *item.row["id"].encode()])
-    random = others(own.v, heads, rng)
-    m.add(
-        "logit difference",
-        condition,
-        item,
-        float(said[item.colour] - said[item.other]),
-        float(shuffled[item.colour] - shuffled[item.other]),
-    )
-    m.add(
-        "attention of the best heads",
-        condition,
-        item,
-        share(own.attention, heads, own.places),
-        share(elsewhere.attention, heads, own.places),
-    )
-    m.add(
-        "attention of the best heads against random heads",
-        condition,
-        item,
-        share(own.attention, heads, own.places),
-        share(own.attention, random, own.places),
-    )
-    found = {
-        name: torch.stack([head_vectors(own.v, own.run, layer)[0, head] for layer, head in chosen])
-        for name, chosen in (("value", heads), ("control", random))
-    }
-    read = {name: reciprocal(ranks(own.read.logits(vectors, 0), item.colour)) for name, vectors in found.items()}
-    m.add("colour in what the best heads write", condition, item, read["value"], read["control"])
-    before = float(said[item.colour])
-    m.add(
-        "log-probability lost without the best heads",
-        condition,
-        item,
-        drop(forward, own.v, heads, item.colour, before),
-        drop(forward, own.v, random, item.colour, before),
-    )
-    return heads
+    random = others(own.v, best, rng)
+    of_position = own.position_scores(*best[0], item.colour)
+    strongest = own.among[of_position[own.among].argsort(descending=True, stable=True)[: p.patches].cpu()]
+    drawn = elsewhere(own.among, own.places, len(own.places), rng)
+    weak = elsewhere(own.among, strongest, len(strongest), rng)
+    vectors = [torch.stack([own.block(*head) @ own.moved(*head).sum(0) for head in chosen]) for chosen in (best, random)]
+    named = [reciprocal(ranks(own.read.logits(part, 0), item.colour)) for part in vectors]
+    cuts = [dict.fromkeys(chosen) for chosen in (best, random)]
+    cuts += [{head: own.moved(*head)[positions].sum(0) for head in best} for positions in (strongest, weak)]
+    without = lost(own.v, embedded, cuts, item.colour)
+    difference = [float(read[item.colour] - read[item.other]) for read in (said, shuffled)]
+    brought = [own.difference(best, positions, item.colour, item.other) for positions in (own.places, drawn)]
+    attention = share(own.attention, best, own.places)
+    m.add("logit difference", condition, item, *difference)
+    m.add("logit difference that the best heads bring from the places asked about", condition, item, *brought)
+    m.add("attention of the best heads", condition, item, attention, share(aside.attention, best, own.places))
+    m.add("attention of the best heads against random heads", condition, item, attention, share(own.attention, random, own.places))
+    m.add("colour in what the best heads write", condition, item, *named)
+    m.add("log-probability lost without the best heads", condition, item, *without[:2])
+    m.add("log-probability lost without what the best heads bring from their strongest positions", condition, item, *without[2:])
+    m.places(condition, item, own, best[0], of_position)
+    return best
 
 
-def of_embeddings(
+def of_patches(
     m: Measured,
     item: Item,
     own: Read,
-    seen: looking.Look,
-    best: tuple[int, int],
+    best: Head,
     shown: np.ndarray,
     embedded: Tensor,
     table: Tensor,
@@ -260,34 +183,30 @@ def of_embeddings(
     p: Mechanism,
     seed: int,
 ) -> None:
-    """How the patches that matter most in the best head are read: their embeddings as words, their vectors in the head as next tokens.
+    """How the patches that matter most in the best head are read, against patches drawn at random.
+
+    Their embeddings are compared with the embeddings of all words; what enters the head's layer, the parts of it that make keys and values,
+    and what the head moves from there are read as next tokens.
 
     Args:
-        shown: (I,) which patches show the object. embedded: (I, d) projected patches. table: (V, d) the input embeddings.
+        shown: (I,) which patches show the object. embedded: (T, d) what enters the model. table: (V, d) the embeddings of words.
     """
-    scores = head_position_scores(own.v, own.run, own.read, best[0], 0, item.colour)[best[1]][seen.image]
-    strongest = scores.argsort(descending=True, stable=True)[: p.patches]
-    free = np.setdiff1d(np.arange(len(shown)), strongest.cpu().numpy())
-    random = torch.from_numpy(np.random.default_rng([seed, 1, *item.row["id"].encode()]).permutation(free)[: p.patches])
-    views = {
-        "embedding": lambda which: embedded[which] @ table.T,
-        "head": lambda which: own.read.logits(
-            seen.coefficients(*best)[seen.image][which]
-            @ own.v.o_weight(best[0]).unflatten(-1, (own.v.n_heads, own.v.d_head))[:, best[1]].T,
-            0,
-        ),
-    }
-    for name, read in views.items():
-        logits, control = read(strongest), read(random)
-        by_word = {word: (ranks(logits, token), ranks(control, token)) for word, token in (("colour", item.colour), ("kind", item.kind))}
-        for word, (value, other) in by_word.items():
-            m.add(f"{word} at the strongest patches, read from the {name}", "llava-vqa", item, reciprocal(value), reciprocal(other))
-        words = [[tokenizer.decode(token).strip() for token in row] for row in logits.topk(5).indices.tolist()]
+    scores = own.position_scores(*best, item.colour)[own.among]
+    strongest = scores.argsort(descending=True, stable=True)[: p.patches].cpu()
+    random = elsewhere(torch.arange(len(own.among)), strongest, len(strongest), np.random.default_rng([seed, 1, *item.row["id"].encode()]))
+    at = own.among[torch.cat([strongest, random])]
+    logits = {"embedding": embedded[at].float() @ table.T}
+    logits |= {name: own.read.logits(vectors, 0) for name, vectors in inputs_of(own.v, embedded, best[0], at).items()}
+    logits["ov"] = own.read.logits(own.moved(*best)[at] @ own.block(*best).T, 0)
+    for name, read in logits.items():
+        found = {word: ranks(read, token) for word, token in (("colour", item.colour), ("kind", item.kind))}
+        for word, own_ranks in found.items():
+            values = (reciprocal(part) for part in (own_ranks[: len(strongest)], own_ranks[len(strongest) :]))
+            m.add(f"{word} at the strongest patches, read from the {VIEWS[name]}", "llava-vqa", item, *values)
+        words = [[tokenizer.decode(token).strip() for token in row] for row in read.topk(min(5, read.shape[1])).indices.tolist()]
         for number, patch in enumerate(strongest.tolist()):
             row = {"question": item.row["id"], "patch": patch, "view": name, "on_object": bool(shown[patch]), "imp": float(scores[patch])}
-            m.projections.append(
-                row | {"colour_rank": by_word["colour"][0][number], "kind_rank": by_word["kind"][0][number], "top": words[number]}
-            )
+            m.projections.append(row | {"colour_rank": found["colour"][number], "kind_rank": found["kind"][number], "top": words[number]})
 
 
 def main(profile: str) -> None:
@@ -308,6 +227,7 @@ def main(profile: str) -> None:
     with atomic_dir(ROOT / "models" / NAME / profile) as out:
         write_parquet(m.heads(), out / "heads.parquet")
         write_parquet(pl.DataFrame(m.rows, schema=MECHANISM).sort("quantity", "condition", "question"), out / "mechanism.parquet")
+        write_parquet(pl.DataFrame(m.positions, schema=POSITIONS).sort("question", "condition", "position"), out / "positions.parquet")
         write_parquet(pl.DataFrame(m.projections, schema=PROJECTIONS).sort("question", "view", "patch"), out / "projections.parquet")
     facts = {"seconds": round(time.perf_counter() - began, 1), "peak_memory_mb": peak_memory_mb(), "questions": len(asked)}
     write_json(facts, ROOT / "models" / NAME / f"{profile}.run.json")
@@ -318,37 +238,33 @@ def measure(
     model: Any, processor: Any, lm: Any, asked: Sequence[Item], images: pl.DataFrame, objects: pl.DataFrame, p: Mechanism, seed: int
 ) -> Measured:
     """All quantities of all questions."""
-    m, tokenizer = Measured(), processor.tokenizer
+    m, tokenizer = Measured(tokenizer=processor.tokenizer), processor.tokenizer
     names = [item.row["image"] for item in asked]
     shown = dict(zip(names, pictures(images, names)))
-    first = looking.look(model, processor, shown[names[0]], prompts.with_image(asked[0].row["question"]))
-    patches = shown_patches(objects, images, first.grid, p.covered)
+    projections = dict(zip(names, projected(model, features(model, processor, list(shown.values()), torch.float32))))
+    patches = shown_patches(objects, images, looking.look(model, processor, shown[names[0]], prompts.with_image("")).grid, p.covered)
     other = swapped(names, dict.fromkeys(names, p.split))
-    texts: Mapping[str, str] = {item.row["image"]: item.row["text"] for item in asked}
-    embedded = dict(zip(names, projected(model, features(model, processor, list(shown.values()))).float()))
+    rows = {item.row["image"]: item for item in asked}
     table = model.get_input_embeddings().weight.detach().float()
     readers = {"lm-tqa": view(lm), "llava-tqa": looking.language(model)}
     with progress(len(asked), "mechanism", "question") as advance:
         for item in asked:
             row, best = item.row, {}
+            away = rows[other[row["image"]]]
             for condition, v in readers.items():
-                own, elsewhere, moved = (
-                    of_text(v, tokenizer, text, question, row["answer"])
-                    for text, question in (
-                        (row["text"], row["question"]),
-                        (row["text"], item.elsewhere),
-                        (texts[other[row["image"]]], row["question"]),
-                    )
-                )
-                again = partial(_said, of_text, v, tokenizer, row["text"], row["question"], row["answer"])
-                best[condition] = common(m, condition, item, own, elsewhere, moved.said(), again, p, seed)
-            mask, picture = patches[row["image"], row["asked"][0]], shown[row["image"]]
-            own, seen = of_image(model, processor, picture, row["question"], mask)
-            elsewhere = of_image(model, processor, picture, item.elsewhere, mask)[0]
-            moved = of_image(model, processor, shown[other[row["image"]]], row["question"], mask)[0]
-            again = partial(_said, of_image, model, processor, picture, row["question"], mask)
-            best["llava-vqa"] = common(m, "llava-vqa", item, own, elsewhere, moved.said(), again, p, seed)
-            of_embeddings(m, item, own, seen, best["llava-vqa"][0], mask, embedded[row["image"]], table, tokenizer, p, seed)
+                told = partial(of_text, v, tokenizer)
+                own = told(row["text"], row["question"], item.named, row["answer"])
+                aside = told(row["text"], item.elsewhere, item.named, row["answer"])
+                moved = told(away.row["text"], row["question"], away.named, away.row["answer"])
+                embedded = v.model.get_input_embeddings()(own.ids.to(v.device))
+                best[condition] = common(m, condition, item, own, aside, moved.said(), embedded, p, seed)
+            mask, look = patches[row["image"], row["asked"][0]], partial(of_image, model, processor)
+            own, aside = (look(shown[row["image"]], question, mask) for question in (row["question"], item.elsewhere))
+            moved = look(shown[away.row["image"]], row["question"], mask)
+            embedded = model.get_input_embeddings()(own.ids.to(model.device)).clone()
+            embedded[own.among] = projections[row["image"]].to(embedded)
+            best["llava-vqa"] = common(m, "llava-vqa", item, own, aside, moved.said(), embedded, p, seed)
+            of_patches(m, item, own, best["llava-vqa"][0], mask, embedded, table, tokenizer, p, seed)
             even = p.heads / (own.v.n_layers * own.v.n_heads)
             m.add("best heads shared with the language model told", "llava-tqa", item, overlap(best["lm-tqa"], best["llava-tqa"]), even)
             m.add("best heads shared with the LLaVA told", "llava-vqa", item, overlap(best["llava-tqa"], best["llava-vqa"]), even)
