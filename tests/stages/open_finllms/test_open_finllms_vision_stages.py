@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+import judging
 import polars as pl
 import pytest
-from judging import verdicts
 from tiny import tiny
 from tiny_llava import tokenizer, tower
 from vision_cases import built
@@ -139,7 +139,11 @@ def answers_of(tables, right):
 
 
 @pytest.mark.parametrize(("right", "verdict"), [(True, "holds"), (False, "fails")])
-def test_claims_turn_with_the_answers(tmp_path, tables, right, verdict):
+def test_claims_turn_with_the_answers(tmp_path, monkeypatch, tables, right, verdict):
+    names = ("charts-are-seen", "charts-beat-lookup", "charts-in-other-styles", "charts-by-letter")
+    book = judging.ledger.read("open_finllms")
+    about = [claim for claim in book["claims"] if claim["id"] in names]  # other claims have nothing to be judged by here
+    monkeypatch.setattr(judging.ledger, "read", lambda _: book | {"claims": about})
     said = vision_scores.predictions(tables, answers_of(tables, right))
     made = {"vision_predictions": said, "vision_scores": vision_scores.scores(said, tables["questions"], 0)}
     declared = declarations.declared("open_finllms")
@@ -149,6 +153,5 @@ def test_claims_turn_with_the_answers(tmp_path, tables, right, verdict):
     (tmp_path / "stages").symlink_to(ROOT / "stages")
     write_tables(made | {name: pl.DataFrame(schema=schema) for name, schema in schemas.items()}, "open_finllms", "small", root=tmp_path)
     write_results([*vision_report.results("small", made)], "open_finllms", "small", root=tmp_path)
-    found = verdicts("open_finllms", tmp_path, "open_finllms_charts")
-    names = ("charts-are-seen", "charts-beat-lookup", "charts-in-other-styles", "charts-by-letter")
+    found = judging.verdicts("open_finllms", tmp_path, "open_finllms_charts")
     assert {name: found[name] for name in names} == dict.fromkeys(names, verdict)
