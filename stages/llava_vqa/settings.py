@@ -109,6 +109,6 @@ class Params:
 
 
 def trained(p: Train, profile: str) -> str:
-    """Name of the model that the stage `llava_vqa_train` leaves, for `catalog.vision.build.load`, from the project's folder: the folder that
+    """Name of the model that the stage `llava_vqa_train` leaves, for `catalog.vision.build.load` in the project's folder: the folder that
     it wrote, or the published model that it does not change."""
     return f"models/{MODEL}/{profile}/model" if p.steps else p.model

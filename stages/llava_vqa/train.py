@@ -86,7 +86,7 @@ def settings(p: Train, n_layers: int, seed: int) -> Settings:
 def teach(
     model: Any, processor: Any, tables: tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame], p: Train, seed: int, folder: Path | None
 ) -> tuple[list[dict[str, Any]], Run]:
-    """Both stages of the training, in place: rows of the curve and the second stage's run. Writes the first stage's projector to `folder`."""
+    """Both stages of the training, in place: the curve and the second stage's run. Writes the first stage's projector to `folder`."""
     images, objects, _ = tables
     pictures = [Image.open(io.BytesIO(png)).convert("RGB") for png in images["png"]]
     if p.tower:
