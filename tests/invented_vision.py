@@ -68,7 +68,7 @@ def maps(raw, points, spread_when_absent, rng):
 
     Args:
         points: method -> probability that a map points at the object that was asked about; else it points at a random patch.
-        spread_when_absent: whether a map of what is not there is spread over the image.
+        spread_when_absent: whether a map of what is not there is spread over the image; else it is on one place.
     """
     place = {(image, number): name for image, number, name in raw["scenes.objects"].select("image", "object", "place").iter_rows()}
     found, curves = [], []
@@ -79,8 +79,7 @@ def maps(raw, points, spread_when_absent, rng):
         for method, share in points.items():
             good = False
             if item["type"] == "absent":
-                spread = spread_when_absent or rng.random() < 0.5
-                values = rng.uniform(0.5, 1, (7, 7)) if spread else patch_values(["top left"], rng)
+                values = rng.uniform(0.5, 1, (7, 7)) if spread_when_absent else patch_values(["top left"], rng)
             elif rng.random() < share:
                 values = patch_values([place[item["image"], item["asked"][0]]], rng)
                 good = True
@@ -88,29 +87,55 @@ def maps(raw, points, spread_when_absent, rng):
                 values = rng.uniform(0, 1, (7, 7))
             key = {"question": item["id"], "method": method}
             forwards = 50 if method == "causal" else 1
-            found.append(key | {"values": values.ravel().tolist(), "seconds": 0.1, "forwards": forwards, "target": " red", "logprob": -0.2})
+            rest = {"forwards": forwards, "target": "red", "logprob": -0.2, "head": "3_1" if method == "best head" else None}
+            found.append(key | {"values": values.ravel().tolist()} | rest)
             if item["type"] != "absent":
                 for at in SHARES:
                     falls = 1 - at ** (0.3 if good else 1.5)
-                    curves.append(key | {"kind": "deletion", "share": at, "value": falls})
-                    curves.append(key | {"kind": "insertion", "share": at, "value": 1 - (1 - at) ** (3 if good else 0.7)})
+                    curves.append(key | {"kind": "deletion", "share": at, "probability": falls})
+                    curves.append(key | {"kind": "insertion", "share": at, "probability": 1 - (1 - at) ** (3 if good else 0.7)})
     return pl.DataFrame(found, schema_overrides={"values": pl.List(pl.Float32)}), pl.DataFrame(curves)
 
 
-CURVES = pl.DataFrame({"stage": ["align", "tune", "tune"], "step": [1, 1, 2], "loss": [2.0, 3.0, 1.0]})
+CURVES = pl.DataFrame({"phase": ["align", "tune", "tune"], "step": [1, 1, 2], "loss": [2.0, 3.0, 1.0]})
+GAINS = {  # quantity of the mechanism -> value where it is as the paper says, value where it is not, value of the control
+    "logit difference": (4.0, -0.5, 0.0),
+    "attention of the best heads": (0.7, 0.2, 0.4),
+    "attention of the best heads against random heads": (0.7, 0.2, 0.4),
+    "colour in what the best heads write": (0.8, 0.1, 0.2),
+    "log-probability lost without the best heads": (2.0, -0.2, 0.1),
+    "colour at the strongest patches, read from the embedding": (0.6, 0.0, 0.1),
+    "kind at the strongest patches, read from the embedding": (0.5, 0.0, 0.1),
+    "colour at the strongest patches, read from the head": (0.6, 0.0, 0.1),
+    "kind at the strongest patches, read from the head": (0.5, 0.0, 0.1),
+    "best heads shared with the language model told": (0.8, 0.1, 0.2),
+    "best heads shared with the LLaVA told": (0.8, 0.1, 0.2),
+}
 
 
 def mechanism(raw, good, rng):
-    """Heads and the quantities of the paper."""
+    """Heads, the quantities of the paper, and what patches are read as.
+
+    Args:
+        good: whether the quantities are as the paper says.
+    """
+    conditions = ("lm-tqa", "llava-tqa", "llava-vqa")
     heads = [
         {"condition": condition, "layer": layer, "head": head, "imp": float(rng.normal()), "rank": layer * 3 + head + 1}
-        for condition in ("lm-tqa", "llava-tqa", "llava-vqa")
+        for condition in conditions
         for layer in range(4)
         for head in range(3)
     ]
-    return {
-        "llava_mechanism.heads": pl.DataFrame(heads),
-        "llava_mechanism.mechanism": pl.DataFrame(
-            {"quantity": ["x"], "condition": ["llava-vqa"], "question": ["seen-00000-colour"], "value": [1.0], "control": [0.5]}
-        ),
-    }
+    asked = raw["scenes.questions"].filter(split="seen", type="colour")["id"].to_list()[:50]
+    rows = []
+    for quantity, (yes, no, control) in GAINS.items():
+        for condition in conditions:
+            less = 0.1 if good and condition == "llava-tqa" else 0.0  # told, the colour is less clear, as the paper says
+            for question in asked:
+                value = (yes if good else no) - less + rng.normal() * 0.05
+                key = {"quantity": quantity, "condition": condition, "question": question}
+                rows.append(key | {"value": value, "control": control + rng.normal() * 0.05})
+    top = {"colour_rank": 1, "kind_rank": 3, "top": ["red", "cup"]}
+    views = [{"question": asked[0], "view": view, "patch": 3, "on_object": True, "imp": 0.2} | top for view in ("embedding", "head")]
+    names = {"heads": pl.DataFrame(heads), "mechanism": pl.DataFrame(rows), "projections": pl.DataFrame(views)}
+    return {f"llava_mechanism.{name}": frame for name, frame in names.items()}

@@ -25,6 +25,7 @@ from stages.llava_vqa.scenes import IMAGES, OBJECTS, PLACES, Thing, png
 
 SPLIT = "coco"
 LIMIT = 50_000_000  # pixels of one photograph; beyond it the masks would fill the memory
+IN_PLACE = 0.8  # share of an object that lies in one quadrant, if it is said to be there
 ORIENTATION = 0x0112  # EXIF tag
 
 
@@ -37,8 +38,8 @@ def read(instances: Path, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
 
     Returns:
         images, with `split` coco and no `background`; objects, with `picture` the annotation's id, `source` coco, or "coco crowd" for an
-        outline around many (iscrowd), `place` the quadrant of the outline's centre, and `colour` from the annotation's attributes
-        (`attributes: {color: red}`), null where it has none.
+        outline around many (iscrowd), `place` the quadrant that it lies in, null if it reaches far into others, and `colour` from the
+        annotation's attributes (`attributes: {color: red}`), null where it has none.
 
     Raises:
         CatalogError: a file that is missing or no image, an annotation without an outline, a size or an id that does not fit.
@@ -74,8 +75,11 @@ def scenes_of(images: pl.DataFrame, objects: pl.DataFrame) -> dict[str, list[Thi
 
 
 def answers(objects: pl.DataFrame) -> dict[str, tuple[str, ...]]:
-    """Type of question -> answers that are possible: every kind and colour that an annotation has."""
-    return candidates(tuple(objects["kind"].unique().sort()), tuple(objects["colour"].drop_nulls().unique().sort()))
+    """Type of question -> answers that are possible: every kind and colour that an annotation has.
+
+    Nobody is asked how many objects a photograph shows: what was not annotated is there, too.
+    """
+    return candidates(tuple(objects["kind"].unique().sort()), tuple(objects["colour"].drop_nulls().unique().sort())) | {"count": ()}
 
 
 def photograph(entry: dict, folder: Path) -> Image.Image:
@@ -128,11 +132,13 @@ def _object(annotation: dict, names: dict, width: int, height: int) -> dict:
         raise CatalogError(f"The outline of {where} covers no pixel; draw it again or take it out.")
     x0, y0, x1, y1 = masks.box(mask)
     attributes = annotation.get("attributes") if isinstance(annotation.get("attributes"), dict) else {}
-    place = 2 * (y0 + y1 > height) + (x0 + x1 > width)
+    below, right = bool(y0 + y1 > height), bool(x0 + x1 > width)
+    quadrant = np.s_[height // 2 :] if below else np.s_[: height // 2], np.s_[width // 2 :] if right else np.s_[: width // 2]
+    inside = mask[quadrant].sum() >= IN_PLACE * mask.sum()
     return {
         "kind": names[annotation["category_id"]],
         "colour": attributes.get("colour", attributes.get("color")),
-        "place": PLACES[place],
+        "place": PLACES[2 * below + right] if inside else None,
         "picture": str(annotation["id"]),
         "source": f"{SPLIT} crowd" if annotation.get("iscrowd") else SPLIT,
         "x0": x0,

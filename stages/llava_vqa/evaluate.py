@@ -38,6 +38,7 @@ ROLES["text before training"] = "untreated"
 ROLES |= dict.fromkeys(comparators.NAMES, "simple")
 MEASURES = {"hit": "pointing_hit", "iou": "patch_iou", "correlation": "causal_correlation", "deletion": "deletion_area"}
 MEASURES |= {"insertion": "insertion_area"}
+COUNTS = {"correlation": "correlation_n", "deletion": "curves_n", "insertion": "curves_n"}  # column of tool_eval with their n
 
 
 def raw_signals(profile: str) -> dict[str, pl.DataFrame]:
@@ -57,10 +58,10 @@ def own_tables(raw: dict[str, pl.DataFrame], p: Evaluate) -> dict[str, pl.DataFr
     t, right = of_answers(test, said, questions)
     t |= of_maps(raw, test, right, said, p)
     t["contrasts"] = pl.concat([t["contrasts"], t.pop("map_contrasts")])
-    t["heads"] = raw["llava_mechanism.heads"]
+    t |= {name: raw[f"llava_mechanism.{name}"] for name in ("heads", "projections")}
     t["mechanism"] = mechanics.mechanism(raw["llava_mechanism.mechanism"], questions)
     t["leakage"] = leakage.leakage(questions)
-    t["training"] = raw["llava_small.curves"].select("stage", "step", "loss")
+    t["training"] = raw["llava_small.curves"].select("phase", "step", "loss")
     return t
 
 
@@ -96,7 +97,7 @@ def of_maps(
     sure = said.filter(method="image").select("question", "logprob")
     return {
         "map_scores": scores.join(test.select("image", "split", "type", "objects", question="id"), on="question", how="left"),
-        "tool_eval": tables.means(asked, measures)
+        "tool_eval": tables.means(asked, measures, {"correlation_n": "correlation", "curves_n": "deletion"})
         .with_columns(role=pl.col("method").replace_strict(role, return_dtype=pl.String))
         .join(maps.group_by("method").agg(forwards=pl.col("forwards").cast(pl.Float64).mean()), on="method", how="left"),
         "map_contrasts": tables.contrasts(asked, compared, subjects, role),
@@ -119,22 +120,30 @@ def result_rows(t: dict[str, pl.DataFrame], profile: str) -> list[dict]:
         where = f"{item['split']}, {item['subset']}"
         for name, metric in MEASURES.items():
             if item[name] is not None:
-                shared = {"split": where, "ci": (item[f"{name}_low"], item[f"{name}_high"]), "n": item["n"]}
+                n = item[COUNTS.get(name, "n")]
+                shared = {"split": where, "ci": (item[f"{name}_low"], item[f"{name}_high"]), "n": n}
                 out.append(row(SYSTEM, profile, "maps", DATASET, MODEL, item["method"], metric, item[name], **shared))
     for item in t["absent"].iter_rows(named=True):
         shared = {"split": item["split"], "ci": (item["low"], item["high"]), "n": item["n"]}
         method = item["method"] if item["score"] == "logprob" else f"{item['method']}, {item['score']}"
         out.append(row(SYSTEM, profile, "absent objects", DATASET, MODEL, method, "absence_auroc", item["auroc"], **shared))
+    for item in t["mechanism"].iter_rows(named=True):
+        for name, method in (("value", item["quantity"]), ("control", f"{item['quantity']}: control")):
+            if item[name] is not None:
+                shared = {"split": item["condition"], "ci": (item[f"{name}_low"], item[f"{name}_high"]), "n": item["n"]}
+                out.append(
+                    row(SYSTEM, profile, "mechanism", DATASET, MODEL, method, mechanics.metric(item["quantity"]), item[name], **shared)
+                )
     return out
 
 
-def run_facts(profile: str, raw: dict[str, pl.DataFrame]) -> dict[str, Any]:
+def run_facts(profile: str) -> dict[str, Any]:
     """What `run.json` says of training and measuring, and the seconds that a map takes by each method."""
     trained, *others = (read_json(ROOT / "models" / name / f"{profile}.run.json") for name in FOLDERS)
-    facts = training_facts(trained["runs"], *others)
-    maps = raw["llava_maps.maps"]
-    seconds = dict(maps.group_by("method").agg(pl.col("seconds").mean()).sort("method").iter_rows())
-    return facts | {"seconds_a_map": {name: round(value, 4) for name, value in seconds.items()}}
+    seconds = round(sum(part["seconds"] for part in (trained, *others)), 1)
+    facts = training_facts(trained["runs"], *others) if trained["runs"] else {}  # at profile full nothing is trained
+    peak = max(part["peak_memory_mb"] for part in (trained, *others))
+    return facts | {"seconds": seconds, "peak_memory_mb": peak, "seconds_a_map": others[1]["seconds_a_map"]}
 
 
 def main(profile: str) -> None:
@@ -148,7 +157,7 @@ def main(profile: str) -> None:
         write_json(drawn, folder(SYSTEM, profile) / "plots" / f"{name}.json")
     described = [describe_dataset(ROOT / "data" / DATASET / profile / f"{name}.parquet", DATASET, profile) for name in READ["data/scenes"]]
     write_descriptions(SYSTEM, profile, described, [describe_model(ROOT / "models" / MODEL / profile, MODEL, profile)])
-    write_run(SYSTEM, profile, run_facts(profile, raw))
+    write_run(SYSTEM, profile, run_facts(profile))
 
 
 if __name__ == "__main__":

@@ -118,8 +118,8 @@ def heads(table: pl.DataFrame) -> dict:
 def training(losses: pl.DataFrame) -> dict:
     """Training loss, a panel a stage."""
     panels = []
-    for (stage,), part in losses.group_by("stage", maintain_order=True):
+    for (phase,), part in losses.group_by("phase", maintain_order=True):
         encoding = {"x": field("step", "quantitative", "step"), "y": field("loss", "quantitative", "loss")}
         data = spec("", "", part.select("step", "loss"))["data"]
-        panels.append({"title": stage, "data": data, "mark": {"type": "line"}, "encoding": encoding})
+        panels.append({"title": phase, "data": data, "mark": {"type": "line"}, "encoding": encoding})
     return spec("Training loss", "The projector by itself, then the language model with it", hconcat=panels)

@@ -38,6 +38,7 @@ from catalog.base.errors import CatalogError
 from catalog.inside.anatomy import FAMILIES, View, view
 from catalog.inside.attribution import Lens, Trace, head_position_scores, head_scores
 from catalog.vision import build
+from catalog.vision.geometry import Geometry, geometry, refuse_crops
 
 _VIEWS: WeakKeyDictionary[nn.Module, View] = WeakKeyDictionary()
 
@@ -55,6 +56,8 @@ class Look:
     logprob: float  # log p(w), the model's own
     top: int  # the likeliest token
     ids: Tensor  # (T,) the prompt's tokens
+    pixels: tuple[int, int]  # width and height of what the tower got
+    patch: int  # pixels of a patch each way
     view: View = field(repr=False)
     trace: Trace = field(repr=False)  # of the last position alone; `value` of all positions
     lens: Lens = field(repr=False)
@@ -140,6 +143,11 @@ def positive_share(look: Look, heads: Sequence[tuple[int, int]]) -> float:
     return sum(float(scores[layer, head]) for layer, head in heads) / total if total else 0.0
 
 
+def where_of(look: Look, processor: Any, image: Any) -> Geometry:
+    """Where the patches lie on the image (PIL) that was looked at."""
+    return geometry(processor, image.size, look.grid, look.pixels, look.patch)
+
+
 # --- one forward pass --------------------------------------------------------------------------------------------------------------
 
 
@@ -171,57 +179,53 @@ def look_all(
             attribution does not know, a token is not in its vocabulary, or a prompt is longer than its attention reaches.
     """
     v = language(model)
-    _single_crop(model, processor)
+    refuse_crops(model.config, processor.image_processor)
     for prompt in prompts:
         if prompt.count(processor.image_token) != 1:
             raise CatalogError(f"A prompt needs {processor.image_token} once, where the image stands; this one is {prompt[:80]!r}.")
     tensors = {name: tensor.to(model.device) for name, tensor in build.inputs(processor, images, prompts).items()}
     kept = _run(model, v, tensors)
-    grid = _grid(model, processor, tensors["pixel_values"])
+    grid, pixels, patch = _grid(model, processor, tensors["pixel_values"])
     unembed = v.unembedding()
     looks = []
     for row in range(len(prompts)):
         real = tensors["attention_mask"][row].bool().nonzero()[:, 0]
-        looks.append(_one(v, kept, row, real, tensors["input_ids"][row, real], model.config.image_token_id, grid, unembed,
-                          None if targets is None else targets[row], None if against is None else against[row]))  # fmt: skip
+        ids = tensors["input_ids"][row, real]
+        image = (ids == model.config.image_token_id).nonzero()[:, 0]
+        if len(image) != math.prod(grid):
+            raise CatalogError(
+                f"The image has {len(image)} tokens, which do not fill the grid of {grid[0]} x {grid[1]} patches; only models with one "
+                f"token a patch can be mapped."
+            )
+        run = _slim(v, kept, row, real)
+        read = Lens(unembed, v.final_norm.weight.detach().float(), run.x.new_zeros(0), None, False, "frozen", v.eps)
+        read = replace(read, sigma=read.rms(run.x[-1]))
+        own = read.logits(run.x[-1, 0], 0).log_softmax(-1)
+        wanted = (None if tokens is None else tokens[row] for tokens in (targets, against))
+        target, other = (None if token is None else _known(int(token), len(own)) for token in wanted)
+        top = int(own.argmax())
+        target = top if target is None else target
+        found = Look(own[:0], run.probs[:, :, 0], image, grid, target, other, float(own[target]), top, ids, pixels, patch, v, run, read)
+        looks.append(replace(found, direct=_direct(found, own)))
     return looks
 
 
-def _one(v: View, kept: dict, row: int, real: Tensor, ids: Tensor, token: int, grid: tuple[int, int], unembed: Tensor,
-         target: int | None, against: int | None) -> Look:  # fmt: skip
-    """The Look of one row of the batch; `real` are its positions that are no padding."""
+def _slim(v: View, kept: dict, row: int, real: Tensor) -> Trace:
+    """What scores need of one row of the batch: its last position, and the values of all its positions that are no padding (`real`)."""
     last = real[-1]
     stream = torch.stack([layer[row, last].float() for layer in kept["x"]])[:, None]  # (L+1, 1, d)
     moved = torch.stack([layer[row, last].float() for layer in kept["heads"]])[:, None]
-    value = torch.stack([layer[row, real] for layer in kept["value"]]).unflatten(-1, (v.n_kv, v.d_head))
-    attention = torch.stack([_row(v, kept, layer, row, real) for layer in range(v.n_layers)])
-    run = Trace(
-        x=stream,
-        attn=moved.new_zeros(0),
-        ffn=moved.new_zeros(0),
-        coef=moved.new_zeros(0),
-        heads=moved,
-        last=torch.zeros(1, dtype=torch.long, device=stream.device),
-        probs=attention[:, :, None],
-        value=value.float(),
-    )
-    scale = v.final_norm.weight.detach().float()
-    read = Lens(unembed, scale, stream.new_zeros(0), None, False, "frozen", v.eps)
-    read = Lens(unembed, scale, read.rms(stream[-1]), None, False, "frozen", v.eps)
-    image = (ids == token).nonzero()[:, 0]
-    if len(image) != grid[0] * grid[1]:
-        raise CatalogError(
-            f"The image has {len(image)} tokens, which do not fill the grid of {grid[0]} x {grid[1]} patches; only models with one token a "
-            f"patch can be mapped."
-        )
-    own = read.logits(stream[-1, 0], 0).log_softmax(-1)
-    for name in (target, against):
-        if name is not None and not 0 <= name < len(own):
-            raise CatalogError(f"Token {name} is not in the model's vocabulary of {len(own)} tokens; give the id of one that is.")
-    top = int(own.argmax())
-    target = top if target is None else int(target)
-    found = Look(own[:0], attention, image, grid, target, against, float(own[target]), top, ids, v, run, read)
-    return replace(found, direct=_direct(found, own))
+    value = torch.stack([layer[row, real].float() for layer in kept["value"]]).unflatten(-1, (v.n_kv, v.d_head))
+    attention = torch.stack([_row(v, kept, layer, row, real) for layer in range(v.n_layers)])[:, :, None]  # (L, H, 1, T)
+    none = moved.new_zeros(0)
+    first = torch.zeros(1, dtype=torch.long, device=stream.device)
+    return Trace(x=stream, attn=none, ffn=none, coef=none, heads=moved, last=first, probs=attention, value=value)
+
+
+def _known(token: int, vocabulary: int) -> int:
+    if not 0 <= token < vocabulary:
+        raise CatalogError(f"Token {token} is not in the model's vocabulary of {vocabulary} tokens; give the id of one that is.")
+    return token
 
 
 def _direct(look: Look, own: Tensor) -> Tensor:
@@ -313,26 +317,16 @@ def language(model: Any) -> View:
     return found
 
 
-def _single_crop(model: Any, processor: Any) -> None:
-    images = processor.image_processor
-    names = ("image_grid_pinpoints", "crop_to_patches", "do_image_splitting")
-    if any(getattr(where, name, None) for where in (model.config, images) for name in names):
-        raise CatalogError(
-            f"{type(model).__name__} cuts an image into several crops, and which patch its tokens show is not known here; use a model that "
-            f"sees the image once, such as llava-1.5."
-        )
-
-
-def _grid(model: Any, processor: Any, pixels: Tensor) -> tuple[int, int]:
-    """(rows, columns) of the tower's patches on the pixels that it was given."""
+def _grid(model: Any, processor: Any, pixels: Tensor) -> tuple[tuple[int, int], tuple[int, int], int]:
+    """(rows, columns) of the tower's patches on the pixels that it was given, their (width, height), and the side of a patch."""
     if pixels.ndim != 4:
         raise CatalogError(
             f"The processor gives pixels of shape {tuple(pixels.shape)}, several crops of an image; use a model that sees it once, such as "
             f"llava-1.5."
         )
     size = getattr(model.config.vision_config, "patch_size", None) or getattr(processor, "patch_size", None)
-    if not size:
+    if not isinstance(size, int):
         raise CatalogError(f"Neither the tower of {type(model).__name__} nor its processor says how large a patch is; set patch_size.")
-    height, width = (size, size) if isinstance(size, int) else size
-    merged = getattr(model.config, "spatial_merge_size", 1) or 1
-    return math.floor(pixels.shape[-2] / height) // merged, math.floor(pixels.shape[-1] / width) // merged
+    size *= getattr(model.config, "spatial_merge_size", 1) or 1  # patches that share a token
+    height, width = pixels.shape[-2:]
+    return (height // size, width // size), (width, height), size

@@ -74,14 +74,14 @@ def score_table(maps: pl.DataFrame, areas: pl.DataFrame, truth: Truth, p: Evalua
     """One row for each map, and for the two random patches; a score is null where it is not defined.
 
     Args:
-        maps: question, method, values, forwards. areas: question, method, deletion, insertion.
+        maps: question, method, values, forwards, head. areas: question, method, deletion, insertion.
     """
     causal = next(name for name, own in role.items() if own == "causal")
     reference = {q: np.asarray(v, float) for q, v in maps.filter(method=causal).select("question", "values").iter_rows()}
     rows = []
-    for question, method, values, forwards in maps.select("question", "method", "values", "forwards").iter_rows():
+    for question, method, values, forwards, head in maps.select("question", "method", "values", "forwards", "head").iter_rows():
         own = np.asarray(values, float)
-        row = {"question": question, "method": method, "forwards": forwards}
+        row = {"question": question, "method": method, "forwards": forwards, "head": head}
         row |= {name: getattr(pointing, name)(own) for name in ("concentration",)} | {"total": float(own.sum()), "peak": float(own.max())}
         shown, _ = truth.of(question, grid_of(len(own)))
         if shown.any():
@@ -96,7 +96,7 @@ def score_table(maps: pl.DataFrame, areas: pl.DataFrame, truth: Truth, p: Evalua
             rows.append({"question": question, "method": RANDOM, "hit": float(shown.mean())})
             rows.append({"question": question, "method": ANY, "hit": float(shown[every].mean())})
     numbers = [*(name for name in SCORES if name not in ("deletion", "insertion")), *ALONE]
-    schema = {"question": pl.String, "method": pl.String, "forwards": pl.Int64} | dict.fromkeys(numbers, pl.Float64)
+    schema = {"question": pl.String, "method": pl.String, "forwards": pl.Int64, "head": pl.String} | dict.fromkeys(numbers, pl.Float64)
     found = pl.DataFrame([dict.fromkeys(schema) | row for row in rows], schema=schema).with_columns(pl.col(numbers).fill_nan(None))
     roled = found.with_columns(role=pl.col("method").replace_strict(dict(role), return_dtype=pl.String))
     return roled.join(areas, on=["question", "method"], how="left", maintain_order="left")
@@ -106,7 +106,7 @@ def areas(curves: pl.DataFrame) -> pl.DataFrame:
     """Area under each map's curves: columns question, method, deletion, insertion."""
     rows: dict[tuple[str, str], dict[str, float]] = {}
     for (question, method, kind), part in curves.group_by("question", "method", "kind", maintain_order=True):
-        rows.setdefault((question, method), {})[kind] = pointing.area(part["share"].to_numpy(), part["value"].to_numpy().astype(float))
+        rows.setdefault((question, method), {})[kind] = pointing.area(part["share"].to_numpy(), part["probability"].to_numpy())
     schema = {"question": pl.String, "method": pl.String, "deletion": pl.Float64, "insertion": pl.Float64}
     return pl.DataFrame([(*key, own.get("deletion"), own.get("insertion")) for key, own in rows.items()], schema=schema, orient="row")
 
@@ -135,7 +135,7 @@ def curve_table(curves: pl.DataFrame, group: pl.DataFrame) -> pl.DataFrame:
     kept = curves.join(group, on="question", how="inner", maintain_order="left")
     rows = []
     for key, part in kept.group_by("method", "split", "kind", "share", maintain_order=True):
-        found = clusters.mean(codes(part["image"]), part["value"].to_numpy().astype(float))
+        found = clusters.mean(codes(part["image"]), part["probability"].to_numpy())
         if found is not None:
             rows.append((*key, *found, len(part)))
     schema = dict.fromkeys(("method", "split", "kind"), pl.String) | dict.fromkeys(("share", "value", "low", "high"), pl.Float64)

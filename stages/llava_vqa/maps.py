@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import polars as pl
@@ -70,14 +71,15 @@ class Eye:
         seen = looking.look(model, self.processor, image, prompts.with_image(row["question"]))
         forward = time.perf_counter() - began
         asked = rivals.prompt(model, seen.ids, seen.image, places, seen.target)
+        gradient = cache(lambda: rivals.gradient(model, asked))
         methods: dict[str, tuple[Callable[[], Tensor], int]] = {
             "best head": (lambda: looking.head_map(seen, [looking.best_head(seen)]), 1),
             "top heads": (lambda: looking.head_map(seen, looking.best_head(seen, p.heads)), 1),
             "direct": (lambda: looking.direct_map(seen), 1),
             "attention": (lambda: looking.attention_map(seen), 1),
             "rollout": (lambda: rivals.rollout(model, asked), 1),
-            "input x gradient": (lambda: rivals.input_x_gradient(model, asked, self.mean), 1),
-            "grad-cam": (lambda: rivals.grad_cam(model, asked), 1),
+            "input x gradient": (lambda: rivals.input_x_gradient(*gradient(), self.mean), 1),
+            "grad-cam": (lambda: rivals.grad_cam(*gradient()), 1),
             "centre": (lambda: rivals.centre(seen.grid), 0),
             "random": (lambda: rivals.arbitrary(row["id"], len(seen.image), self.seed), 0),
         }

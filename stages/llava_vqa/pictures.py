@@ -49,7 +49,7 @@ COLOURS = {
 RINGS = {  # radius and what is filled inside it, from the outside in
     "thin": ((1, 255), (0.76, 0)),
     "thick": ((1, 255), (0.55, 0)),
-    "double": ((1, 255), (0.8, 0), (0.6, 255), (0.4, 0)),
+    "double": ((1, 255), (0.72, 0), (0.5, 255), (0.2, 0)),
 }
 SMOOTH = 8  # a drawn shape is drawn this many times larger and shrunk
 

@@ -88,7 +88,7 @@ def choose(
     """
     chosen: list[list[Question]] = [[] for _ in scenes]
     for type, share in shares.items():
-        options = [list(possible(things, type, answers["kind"])) for things in scenes]
+        options = [list(possible(things, type, answers["kind"])) if answers[type] else [] for things in scenes]
         waiting = [int(at) for at in rng.permutation(len(scenes)) if options[at]]
         left, slack, given = min(round(share * len(scenes)), len(waiting)), 0, Given(answers[type])
         while left:
@@ -115,7 +115,12 @@ class Given:
         self.texts: Counter = Counter()
 
     def ahead(self, question: Question) -> tuple[int, ...]:
-        """By how much the answer is ahead of the rarest one, to this text and in the type; then how often the text occurred."""
+        """By how much the answer is ahead of the rarest one, to this text and in the type; then how often the text occurred.
+
+        A question about what is not there has no answer that could be ahead.
+        """
+        if question.answer is None:
+            return 0, 0, self.texts[question.text]
         text = self.by_text[question.text, question.answer] - min(self.by_text[question.text, other] for other in self.candidates)
         whole = self.by_answer[question.answer] - min(self.by_answer[other] for other in self.candidates)
         return max(text, whole), text + whole, self.texts[question.text]
@@ -128,8 +133,12 @@ class Given:
 
 
 def facts(things: list[Thing]) -> str:
-    """The scene in words, an object a sentence."""
-    return " ".join(
-        f"The {thing.kind} at the {thing.place} is {thing.colour}." if thing.colour else f"The {thing.kind} is at the {thing.place}."
-        for thing in things
-    )
+    """The scene in words, an object a sentence; nothing about an object of which neither place nor colour is known."""
+    said = []
+    for thing in things:
+        where = f"at the {thing.place}" if thing.place else ""
+        if thing.colour:
+            said.append(" ".join(f"The {thing.kind} {where} is {thing.colour}.".split()))
+        elif where:
+            said.append(f"The {thing.kind} is {where}.")
+    return " ".join(said)

@@ -69,7 +69,7 @@ def curve(model: Any, asked: Prompt, mean: Tensor, values: Sequence[float], shar
     return masked(model, asked, (~top if insert else top).to(asked.image.device), mean).exp()
 
 
-def _gradient(model: Any, asked: Prompt) -> tuple[Tensor, Tensor]:
+def gradient(model: Any, asked: Prompt) -> tuple[Tensor, Tensor]:
     """Projected image (I, d) and the gradient of the log-probability with respect to it, float32."""
     places = asked.embedded[asked.image].detach().clone().requires_grad_(True)
     with torch.enable_grad():
@@ -77,15 +77,13 @@ def _gradient(model: Any, asked: Prompt) -> tuple[Tensor, Tensor]:
     return places.detach().float(), found.float()
 
 
-def input_x_gradient(model: Any, asked: Prompt, mean: Tensor) -> Tensor:
-    """Gradient times the patch's difference from the mean patch, summed over the numbers: a first-order guess at `causal`."""
-    places, found = _gradient(model, asked)
+def input_x_gradient(places: Tensor, found: Tensor, mean: Tensor) -> Tensor:
+    """Of `gradient`: the gradient times the patch's difference from the mean patch, summed over the numbers: to first order `causal`."""
     return ((places - mean.float().clone()) * found).sum(-1)
 
 
-def grad_cam(model: Any, asked: Prompt) -> Tensor:
-    """Grad-CAM (arXiv 1610.02391) on the projected patches: each number's mean gradient weighs it, negative sums are 0."""
-    places, found = _gradient(model, asked)
+def grad_cam(places: Tensor, found: Tensor) -> Tensor:
+    """Of `gradient`: Grad-CAM (arXiv 1610.02391) on the projected patches: each number's mean gradient weighs it, negative sums are 0."""
     return (places @ found.mean(0)).clamp_min(0)
 
 

@@ -44,7 +44,7 @@ class Thing:
 
     picture: Picture
     colour: str | None  # None where an annotation gives none
-    place: str
+    place: str | None  # None where a photograph shows it in several quadrants
 
     @property
     def kind(self) -> str:

@@ -7,6 +7,7 @@ is none; right answers and hits are numbers of 0 and 1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -55,9 +56,9 @@ def of_answers(test: pl.DataFrame) -> Asked:
 
 
 def of_maps(test: pl.DataFrame, right: np.ndarray) -> Asked:
-    """Questions about one object of several, together and by type, by whether the model answers right, and those about a lone object.
+    """Questions about one object of several, together, by type, and by whether the model answers right.
 
-    A lone object is found by whatever finds any object, so it is counted apart.
+    A lone object is found by whatever finds any object, so that it would tell nothing.
 
     Args:
         right: 1, 0 or NaN for each question.
@@ -66,7 +67,6 @@ def of_maps(test: pl.DataFrame, right: np.ndarray) -> Asked:
     located, several = np.isin(kind, OBJECT_TYPES), test["objects"].to_numpy() > 1
     groups = {LOCATED: located & several} | {type: (kind == type) & several for type in OBJECT_TYPES}
     groups |= {"answered right": located & several & (right == 1), "answered wrong": located & several & (right == 0)}
-    groups["one object"] = located & ~several
     return Asked(test["id"].to_numpy(), codes(test["image"]), test["split"].to_numpy(), groups)
 
 
@@ -92,10 +92,13 @@ def spread(ids: np.ndarray, frame: pl.DataFrame, column: str) -> Values:
     return found
 
 
-def means(test: Asked, measures: Mapping[str, Values]) -> pl.DataFrame:
+def means(test: Asked, measures: Mapping[str, Values], counted: Mapping[str, str] = MappingProxyType({})) -> pl.DataFrame:
     """One row for each method, split and group that any of ``measures`` has a number for: ``measure``, ``measure``_low, ``measure``_high.
 
     ``n`` and ``images`` count the questions of the first measure that has one.
+
+    Args:
+        counted: further columns that count the questions of a measure.
     """
     rows = []
     for method in dict.fromkeys(name for values in measures.values() for name in values):
@@ -107,11 +110,12 @@ def means(test: Asked, measures: Mapping[str, Values]) -> pl.DataFrame:
                     found = clusters.mean(test.image, own)
                     if found is not None:
                         row = {"n": int(np.isfinite(own).sum()), "images": len(np.unique(test.image[np.isfinite(own)]))} | row
+                        row |= {column: int(np.isfinite(own).sum()) for column, of in counted.items() if of == name}
                         row |= dict(zip((name, f"{name}_low", f"{name}_high"), found))
                 if "n" in row:
                     rows.append(row)
     numbers = [name + end for name in measures for end in ("", "_low", "_high")]
-    schema = dict.fromkeys(("method", "split", "subset"), pl.String) | dict.fromkeys(("n", "images"), pl.Int64)
+    schema = dict.fromkeys(("method", "split", "subset"), pl.String) | dict.fromkeys(("n", "images", *counted), pl.Int64)
     return pl.DataFrame([dict.fromkeys([*schema, *numbers]) | row for row in rows], schema=schema | dict.fromkeys(numbers, pl.Float64))
 
 

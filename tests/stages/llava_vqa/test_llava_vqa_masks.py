@@ -25,6 +25,7 @@ def test_runs_give_the_mask_back():
     ("text", "runs"),
     [
         ("13", [1, 3]),
+        ("8`0", [8, 16]),  # 16 in five bits would be a negative number, so another group follows
         ("T33", [100, 3]),  # 100 is 3 times 32 and 4: "0" + 32 + 4 is T, "0" + 3 is 3
         ("1322", [1, 3, 2, 5]),  # the fourth is written as its difference to the second
         ("132N", [1, 3, 2, 1]),  # -2 is 30 in five bits, the highest of which is the sign

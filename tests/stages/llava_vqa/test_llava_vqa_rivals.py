@@ -59,7 +59,7 @@ def test_all_orders_end_where_everything_is_masked(asked):
 def test_gradients_agree_with_small_steps(asked):
     model, _, _, places, prompt, _ = asked
     mean = places.flatten(0, 1).mean(0)
-    found = rivals.input_x_gradient(model, prompt, mean)
+    found = rivals.input_x_gradient(*rivals.gradient(model, prompt), mean)
     step = 1e-2
     for patch in (0, 5):
         moved = places[0].clone()
@@ -103,7 +103,7 @@ def test_a_planted_patch_is_found_by_masking_gradients_and_integrated_gradients(
         patch.setattr(rivals, "said", planted)
         maps = [
             rivals.causal(model, prompt, mean),
-            rivals.input_x_gradient(model, prompt, mean),
+            rivals.input_x_gradient(*rivals.gradient(model, prompt), mean),
             rivals.integrated_gradients(model, prompt, mean, 4),
         ]
     for found in maps:

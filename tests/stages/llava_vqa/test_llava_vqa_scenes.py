@@ -75,6 +75,18 @@ def test_masks_lie_in_their_quadrant_and_show_their_colour(tables):
         assert covered.max() == 1
 
 
+@pytest.mark.parametrize("variant", ["thin", "double"])
+def test_a_mask_is_what_was_painted(settings, root, variant):
+    """A ring on a plain tone: the hole is outside the mask, and what differs from the tone inside, but for half-painted pixels."""
+    ring = scenes.Thing(pictures.Picture("ring", variant, "drawn"), "red", "top left")
+    image, (mask,) = scenes.render([ring], settings, "plain", root / dataset.EMOJI, np.random.default_rng(0))
+    pixels = np.asarray(image).astype(int)
+    painted = (np.abs(pixels - pixels[-1, -1]) > 8).any(2)
+    assert not (mask & ~painted).any() and (painted & ~mask).sum() < 0.25 * mask.sum()
+    x0, y0, x1, y1 = masks.box(mask)
+    assert not mask[int(y0 + y1) // 2, int(x0 + x1) // 2] and mask.sum() < 0.7 * (x1 - x0) * (y1 - y0)
+
+
 def test_tint_keeps_the_order_of_shades():
     grey = np.array([10, 100, 100, 100, 200])[None, :, None].repeat(3, 2)
     pixels = np.dstack([grey, np.full((1, 5), 255)]).astype(np.uint8)
@@ -235,7 +247,7 @@ def test_a_missing_emoji_is_named(settings, tmp_path):
 def test_photographs_of_the_users_own_become_a_split(settings, root, tmp_path):
     folder = root / dataset.OWN / "mine"
     folder.mkdir(parents=True)
-    write(folder, {"attributes": {"color": "brown"}})
+    write(folder, {"segmentation": [[0, 0, 0, 6, 6, 6, 6, 0]], "attributes": {"color": "brown"}})
     few = dataclasses.replace(settings, images=dict.fromkeys(settings.images, 3), coco="mine")
     found = dataset.build(few, root, 0)
     assert found["images"].filter(split=coco.SPLIT)["image"].to_list() == ["coco-7"]
