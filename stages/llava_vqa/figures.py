@@ -1,4 +1,4 @@
-"""Pictures of the system as Vega-Lite specifications: answers by type, pointing, deletion and insertion curves, heads, training."""
+"""Pictures of the system as Vega-Lite specifications: answers, pointing, deletion and insertion curves, heads, training."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ def draw(t: dict[str, pl.DataFrame]) -> dict[str, dict]:
     """File name -> specification."""
     return {
         "1_answers": answers(t["answers"]),
-        "2_pointing": pointing(t["tool_eval"]),
-        "3_curves": curves(t["curves"], t["tool_eval"]),
-        "4_heads": heads(t["heads"]),
-        "5_training": training(t["training"]),
+        "2_types": types(t["answers"]),
+        "3_pointing": pointing(t["tool_eval"]),
+        "4_curves": curves(t["curves"], t["tool_eval"]),
+        "5_heads": heads(t["heads"]),
+        "6_training": training(t["training"]),
     }
 
 
@@ -43,34 +44,41 @@ def dots(part: pl.DataFrame, name: str, value: str, title: str, order: list[str]
 
 
 def answers(table: pl.DataFrame) -> dict:
-    """Accuracy by type of question, a panel a type and split, with what does not look at the scene."""
-    own = table.filter(pl.col("method").is_in(list(CONDITIONS)))
+    """Accuracy on questions about one object, a panel a split, with what does not look at the scene."""
+    own = table.filter(pl.col("method").is_in(list(CONDITIONS)), subset="located")
     own = own.with_columns(name=pl.col("method").replace(CONDITIONS), own=pl.col("method") == "image")
     panels = []
-    for type in TYPES:
-        row = []
-        for split in own["split"].unique().sort():
-            part = own.filter(subset=type, split=split)
-            if len(part):
-                row.append({"title": f"{type}, {split}"} | dots(part, "name", "accuracy", "accuracy", list(CONDITIONS.values())))
-        if row:
-            panels.append({"hconcat": row})
-    return spec("Answers by type of question", "95 % intervals over scenes; scenes that training does not show", vconcat=panels)
+    for (split,), part in own.sort("split", "method").group_by("split", maintain_order=True):
+        panels.append({"title": split} | dots(part, "name", "accuracy", "accuracy", list(CONDITIONS.values())))
+    return spec("Answers about colour, kind and place", "95 % intervals over scenes", vconcat=panels)
+
+
+def types(table: pl.DataFrame) -> dict:
+    """Accuracy by type of question: the model, and three ways to answer without looking at the scene."""
+    shown = {name: CONDITIONS[name] for name in ("image", "any object of the scene", "no image", "chance")}
+    own = table.filter(pl.col("method").is_in(list(shown)), pl.col("subset").is_in(TYPES))
+    own = own.with_columns(name=pl.col("method").replace(shown)).sort("split", "subset", "name")
+    colour = field("name", "nominal", None, scale={"domain": list(shown.values()), "range": [OWN, RULE, "#8a8378", OTHER]})
+    panels = []
+    for (split,), part in own.group_by("split", maintain_order=True):
+        rows = {"y": field("subset", "nominal", None, sort=list(TYPES)), "color": colour}
+        x = field("accuracy", "quantitative", "accuracy")
+        bars = {"mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.6}}
+        bars["encoding"] = rows | {"x": field("accuracy_low", "quantitative", "accuracy"), "x2": {"field": "accuracy_high"}}
+        marks = {"mark": {"type": "circle", "size": 70, "opacity": 1}, "encoding": rows | {"x": x}}
+        data = spec("", "", part.select("subset", "name", "accuracy", "accuracy_low", "accuracy_high", "n"))["data"]
+        panels.append({"title": split, "data": data, "height": 180, "layer": [bars, marks]})
+    return spec("Answers by type of question", "95 % intervals over scenes", vconcat=panels)
 
 
 def pointing(table: pl.DataFrame) -> dict:
     """Hits and IoU of every method's maps, best first."""
-    own = table.filter(subset="located").with_columns(own=pl.col("role").is_in(["paper", "direct"]))
+    own = table.filter(subset="located").with_columns(own=pl.col("role").is_in(["paper", "direct"])).sort("split", "method")
     panels = []
-    for split in own["split"].unique().sort():
-        row = []
-        for value, title in (("hit", "highest patch on the asked object"), ("iou", "IoU of the highest patches")):
-            part = own.filter(pl.col(value).is_not_null(), split=split)
-            if len(part):
-                order = part.sort(value, "method", descending=[True, False])["method"].to_list()
-                row.append({"title": f"{title}, {split}"} | dots(part, "method", value, "share", order))
-        if row:
-            panels.append({"hconcat": row})
+    for value, title in (("hit", "highest patch on the asked object"), ("iou", "IoU of the highest patches")):
+        for (split,), part in own.filter(pl.col(value).is_not_null()).group_by("split", maintain_order=True):
+            order = part.sort(value, "method", descending=[True, False])["method"].to_list()
+            panels.append({"title": f"{title}, {split}"} | dots(part, "method", value, "share", order))
     return spec("Does the map point at the object that was asked about?", "95 % intervals over scenes of several objects", vconcat=panels)
 
 
@@ -81,20 +89,15 @@ def curves(table: pl.DataFrame, scored: pl.DataFrame) -> dict:
     names = own.filter(pl.col("role").is_in(["paper", "direct"]))["method"].unique().sort().to_list()
     panels = []
     for kind, title in (("deletion", "masked, the highest first"), ("insertion", "shown, the highest first")):
-        row = []
-        for split in own["split"].unique().sort():
-            part = own.filter(kind=kind, split=split).select("method", "share", "value")
+        for (split,), part in own.filter(kind=kind).group_by("split", maintain_order=True):
             encoding = {
                 "x": field("share", "quantitative", f"share of patches {title}"),
                 "y": field("value", "quantitative", "probability of the answer"),
                 "color": field("method", "nominal", "map"),
                 "size": {"condition": {"test": {"field": "method", "oneOf": names}, "value": 3}, "value": 1},
             }
-            if len(part):
-                data = spec("", "", part)["data"]
-                row.append({"title": f"{kind}, {split}", "data": data, "mark": {"type": "line"}, "encoding": encoding})
-        if row:
-            panels.append({"hconcat": row})
+            data = spec("", "", part.select("method", "share", "value"))["data"]
+            panels.append({"title": f"{kind}, {split}", "data": data, "mark": {"type": "line"}, "encoding": encoding})
     return spec("Masking and showing patches in the order of each map", "Means over questions; intervals are in the table", vconcat=panels)
 
 
@@ -110,9 +113,8 @@ def heads(table: pl.DataFrame) -> dict:
             "y": field("layer", "ordinal", "layer"),
             "color": field("imp", "quantitative", "nats", **colour),
         }
-        panels.append({"title": condition, "data": spec("", "", part)["data"], "mark": "rect", "encoding": encoding})
-    own = {"hconcat": panels, "resolve": {"scale": {"color": "independent"}}}
-    return spec("Which heads raise the answer's probability?", "Mean log-probability increase of the answer by each head", **own)
+        panels.append({"title": condition, "data": spec("", "", part)["data"], "mark": "rect", "height": 300, "encoding": encoding})
+    return spec("Which heads raise the answer's probability?", "Mean log-probability increase of the answer by each head", hconcat=panels)
 
 
 def training(losses: pl.DataFrame) -> dict:
