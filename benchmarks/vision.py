@@ -5,10 +5,10 @@
     PYTHONPATH=. python benchmarks/vision.py --dtype float32
 
 (a) One forward pass of the model, as it predicts the next word. (b) The direct effect of every patch through all heads. (c) The paper's
-map: all heads scored, then the positions of the best one. (d) Scores of all positions in all heads. (e) Causal masking: the image's features
-are computed once, then the language model runs with each patch's embedding replaced by the mean patch, in batches, and once with none
-replaced: rows x columns + 1 passes. Each is the median of five rounds in which they take turns, (d) and (e) of one. The last line compares
-(b) with (e): their Spearman correlation.
+map: all heads scored, then the positions of the best one. (d) Scores of all positions in all heads. (e) Causal masking: the image's
+features are computed once, then the language model runs with each patch's embedding replaced by the mean patch, in batches, and once with
+none replaced: rows x columns + 1 passes. Each is the median of five rounds in which they take turns, (d) and (e) of one. The last line
+compares (b) with (e): their Spearman correlation.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ def main() -> None:
     v = found.view
     print(
         f"{what}, {str(model.dtype).removeprefix('torch.')}: {v.n_layers} layers x {v.n_heads} heads, vocabulary "
-        f"{len(found.lens.unembed):,}, {len(found.image)} of {len(found.ids)} tokens are the image's; {torch.get_num_threads()} threads; torch {torch.__version__}"
+        f"{len(found.lens.unembed):,}, {len(found.image)} of {len(found.ids)} tokens are the image's; "
+        f"{torch.get_num_threads()} threads; torch {torch.__version__}"
     )
     one = seconds["(a) one forward pass"]
     for name, some in seconds.items():
