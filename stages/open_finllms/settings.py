@@ -209,6 +209,7 @@ class VisionData:
     spans: dict[str, tuple[str, str]]  # split -> first and last day
     styles: dict[str, tuple[str, ...]]  # split -> styles of `vision_charts`
     images: dict[str, dict[str, int]]  # split -> form -> pictures
+    draws: dict[str, int]  # split -> number of its draw; another number gives other pictures of the same kind
     size: int  # pixels of a side
 
 

@@ -89,11 +89,12 @@ def build(daily: pl.DataFrame, people: Sequence[Mapping[str, str]], p: VisionDat
     for number, split in enumerate(SPLITS):
         market = Market.of(daily, p.source, p.shares[split], *p.spans[split])
         crowd = shuffled[number :: len(SPLITS)]
-        rng, found = random.Random(f"{seed}:{split}"), []
+        again = f":{p.draws[split]}" if p.draws[split] else ""
+        rng, found = random.Random(f"{seed}:{split}{again}"), []
         for form, count in p.images[split].items():
             for at in range(count):
                 name = f"{split}-{form}-{at:05d}"
-                own = random.Random(f"{seed}:{name}")
+                own = random.Random(f"{seed}:{name}{again}")
                 style = own.choice(p.styles[split])
                 shown = content(form, market, crowd, own, at)
                 png, there = draw(shown, style, p.size)
