@@ -130,7 +130,7 @@ def mechanism(raw, good, rng):
     rows = []
     for quantity, (yes, no, control) in GAINS.items():
         for condition in conditions:
-            less = 0.1 if good and condition == "llava-tqa" else 0.0  # told, the colour is less clear, as the paper says
+            less = (0.1 if good else -0.1) if condition == "llava-tqa" else 0.0  # told, the colour is less clear, as the paper says
             for question in asked:
                 value = (yes if good else no) - less + rng.normal() * 0.05
                 key = {"quantity": quantity, "condition": condition, "question": question}

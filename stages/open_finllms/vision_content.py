@@ -33,7 +33,7 @@ ATTRIBUTES = {  # of the German credit table: attribute -> {value: as a chart na
         "business": "business",
     },
     "job": {"unskilled resident": "unskilled", "skilled": "skilled", "high qualif/self emp/mgmt": "manager"},
-    "savings_status": {"<100": "< $100", "100<=X<500": "$100-$500", "500<=X<1000": "$500-$1k", ">=1000": "> $1k"},
+    "savings_status": {"<100": "<$100", "100<=X<500": "$100+", "500<=X<1000": "$500+", ">=1000": "$1000+"},
     "credit_history": {
         "existing paid": "paid",
         "critical/other existing credit": "critical",
