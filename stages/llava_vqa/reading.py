@@ -92,14 +92,22 @@ def layout(one: Asked, token: int | None) -> tuple[dict[str, list], list[list[li
                 behind = (number, (*prompt[start:], *ids[:place]))
                 pairs.append((endings.setdefault(behind, len(endings)), wanted))
             plan[-1].append(pairs)
-    texts = [list(tokens) for _, tokens in endings]
+    whole = [behind for behind in endings if not any(_begins(other, behind) for other in endings)]  # others are read inside these
+    texts = [list(tokens) for _, tokens in whole]
     row = join(one.prompts[0][:start], [{"input_ids": text, "labels": [IGNORE] * len(text)} for text in texts])
     shown = [place for place, one_id in enumerate(row["input_ids"]) if one.places is not None and one_id == token]
     row[PATCH] = [0] * len(row["input_ids"])
     for number, place in enumerate(shown):
         row[PATCH][place] = 1 + number
-    last = (start - 1 + np.cumsum([len(text) for text in texts])).tolist()
+    begins = (start + np.cumsum([0, *map(len, texts)])).tolist()
+    homes = (next(i for i, other in enumerate(whole) if other == behind or _begins(other, behind)) for behind in endings)
+    last = [begins[home] + len(tokens) - 1 for home, (_, tokens) in zip(homes, endings, strict=True)]
     return row, plan, last
+
+
+def _begins(longer: tuple[int, tuple[int, ...]], behind: tuple[int, tuple[int, ...]]) -> bool:
+    """Whether an ending, (question, tokens), begins with another one of its question and goes on."""
+    return longer[0] == behind[0] and len(longer[1]) > len(behind[1]) and longer[1][: len(behind[1])] == behind[1]
 
 
 @torch.inference_mode()
