@@ -39,7 +39,7 @@ def model_of(name: str | None, dtype: str | None):
         return name or "llava_small", *build.load(name or SMALL, dtype, device="cpu")
     lm, tokenizer = load_lm("smollm2", dtype=dtype, device="cpu")
     torch.manual_seed(0)
-    return "smollm2 behind a random tower", *build.make(lm, tokenizer, LiteTower(LiteTowerConfig(**LITE0)).eval())
+    return "smollm2 behind a random tower", *build.make(lm, tokenizer, LiteTower(LiteTowerConfig(**LITE0)).eval().to(lm.dtype))
 
 
 def picture() -> Image.Image:

@@ -36,7 +36,7 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from catalog.base.errors import CatalogError
 from catalog.inside.anatomy import FAMILIES, View, view
-from catalog.inside.attribution import Lens, Trace, head_position_scores, head_scores
+from catalog.inside.attribution import Lens, Trace, head_position_scores, head_vectors
 from catalog.vision import build
 from catalog.vision.geometry import Geometry, geometry, refuse_crops
 
@@ -66,7 +66,12 @@ class Look:
     def heads(self) -> Tensor:
         """Imp of every head, (L, H)."""
         if self.against is None:
-            return head_scores(self.view, self.trace, self.lens, 0, self.target)
+            v, run = self.view, self.trace
+            bases = run.x[:-1, 0]
+            with_head = torch.cat([bases[layer] + head_vectors(v, run, layer)[0] for layer in range(v.n_layers)])
+            scores = [self.lens.logits(rows, 0).log_softmax(-1)[:, self.target] for rows in torch.cat([bases, with_head]).split(128)]
+            origin, scores = torch.cat(scores).split([v.n_layers, v.n_layers * v.n_heads])
+            return scores.unflatten(0, (v.n_layers, v.n_heads)) - origin[:, None]
         moved = self.trace.heads[:, 0].unflatten(-1, (self.view.n_heads, self.view.d_head))
         return torch.einsum("lhk,lhk->lh", moved, self._pull)
 
