@@ -90,4 +90,3 @@ def places_words(coverage: Tensor, words: Sequence[Sequence[int]], least: float 
     ids = torch.tensor([list(row) for row in words])
     most, which = coverage.max(0)
     return torch.where((most > least)[:, None], ids[which], NOTHING)
-

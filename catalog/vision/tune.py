@@ -32,10 +32,11 @@ PLACE = "patch"  # key of an example: 1 + the row of `features` that a token sta
 
 @dataclass(frozen=True)
 class Thinning:
-    """Show only `tokens` image tokens of each image in the first `share` of the steps; 0 tokens show all."""
+    """Show only `tokens` image tokens of each image in the first `share` of the steps; 0 tokens show all. `things`: see `thinned`."""
 
     tokens: int = 0
     share: float = 0.0
+    things: np.ndarray | None = None
 
 
 def examples(processor: Any, places: int, rows: Sequence[tuple[int, Sequence[tuple[str, str]]]]) -> list[dict[str, list]]:
@@ -68,12 +69,21 @@ def examples(processor: Any, places: int, rows: Sequence[tuple[int, Sequence[tup
     return made
 
 
-def thinned(row: Mapping[str, Sequence[int]], tokens: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """An example of `examples` with ``tokens`` of its image tokens, chosen at random; the others are left out, no position moves."""
+def thinned(
+    row: Mapping[str, Sequence[int]], tokens: int, rng: np.random.Generator, things: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """An example of `examples` with ``tokens`` of its image tokens, chosen at random; the others are left out, no position moves.
+
+    things: for each row of `features` the number of the thing there, -1 for none; two places of each thing are then among the tokens.
+    """
     patch = np.asarray(row[PLACE])
-    shown = np.flatnonzero(patch)
+    shown = rng.permutation(np.flatnonzero(patch))
+    if things is not None:
+        here = things[patch[shown] - 1]
+        rank = np.array([(here[:i] == thing).sum() for i, thing in enumerate(here)])
+        shown = shown[np.argsort((here < 0) | (rank > 1), kind="stable")]
     kept = patch == 0
-    kept[rng.permutation(shown)[:tokens]] = True
+    kept[shown[:tokens]] = True
     number = np.cumsum(kept) - 1  # of each token in the new row; of one that is left out, that of the kept one before
     out = {key: np.asarray(values)[kept] for key, values in row.items()}
     out["before"] = np.maximum(number[out["before"]], 0)
@@ -89,7 +99,7 @@ class Collate:
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         if self.calls < self.until:
-            rows = [thinned(row, self.thinning.tokens, self.rng) for row in rows]
+            rows = [thinned(row, self.thinning.tokens, self.rng, self.thinning.things) for row in rows]
         self.calls += 1
         self.tokens += sum(len(row["input_ids"]) for row in rows)
         return branch_collate(rows)
@@ -127,7 +137,13 @@ def own_rate(module: nn.Module, factor: float):
 
 
 def tune(
-    model: Any, features: Tensor, rows: Sequence[Mapping[str, Any]], settings: Settings, *, projector_rate: float, thinning: Thinning = Thinning()
+    model: Any,
+    features: Tensor,
+    rows: Sequence[Mapping[str, Any]],
+    settings: Settings,
+    *,
+    projector_rate: float,
+    thinning: Thinning = Thinning(),
 ) -> Run:
     """Train and fold the LoRA in; the model has its new weights afterwards.
 

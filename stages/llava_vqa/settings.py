@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SYSTEM, MODEL = "llava_vqa", "llava_small"
 SPLITS = ("train", "valid", "seen", "unseen")
 
 
@@ -23,7 +24,29 @@ class Data:
 
 @dataclass(frozen=True)
 class Train:
-    """The small LLaVA."""
+    """The small LLaVA, or a published one."""
+
+    model: str  # the language model; without a tower, the whole LLaVA
+    tower: str  # asset of the image tower; empty for a LLaVA as it is published
+    images: int  # training images at most
+    standardised: int  # images over which the tower's features are standardised
+    align_steps: int  # of the projector alone, before the language model is tuned; 0 for none
+    align_batch: int  # places of a step
+    align_rate: float
+    align_nothing: float  # share of the empty places that are among them
+    questions: int  # about an image, at least; where the data set has fewer, others about its objects are added
+    steps: int  # of the LoRA and the projector; 0 leaves the model as it is
+    batch_size: int  # images of a step
+    micro_batch: int  # of a forward pass; 0 for all
+    learning_rate: float  # of the LoRA
+    projector_rate: float
+    schedule: str
+    warmup: float
+    rank: int
+    alpha: float
+    targets: tuple[str, ...]
+    shown: int  # image tokens of an image in the first part of the steps; 0 shows all
+    shown_until: float  # share of the steps
 
 
 @dataclass(frozen=True)
@@ -57,3 +80,9 @@ class Params:
     mechanism: Mechanism
     maps: Maps
     evaluate: Evaluate
+
+
+def trained(p: Train, profile: str) -> str:
+    """Name for `catalog.vision.build.load`: the folder that the stage `llava_vqa_train` writes, from the project's root, or the published
+    model that it does not change."""
+    return f"models/{MODEL}/{profile}/model" if p.steps else p.model
