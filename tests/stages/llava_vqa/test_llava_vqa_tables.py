@@ -20,7 +20,11 @@ def question(split, image, type="colour", answer="red", **rest):
 
 
 SCENES = [question("train", f"t{number}", answer=answer) for number, answer in enumerate(["red", "red", "red", "blue"])]
-SCENES += [question("seen", "a"), question("seen", "b", answer="blue", others=["red", "blue"]), question("seen", "a", "absent", None, asked=[])]
+SCENES += [
+    question("seen", "a"),
+    question("seen", "b", answer="blue", others=["red", "blue"]),
+    question("seen", "a", "absent", None, asked=[]),
+]
 QUESTIONS = pl.DataFrame(SCENES, schema_overrides={"asked": pl.List(pl.Int64)})
 
 
