@@ -133,8 +133,10 @@ def mechanism(raw, good, rng):
             less = (0.1 if good else -0.1) if condition == "llava-tqa" else 0.0  # told, the colour is less clear, as the paper says
             for question in asked:
                 value = (yes if good else no) - less + rng.normal() * 0.05
-                key = {"quantity": quantity, "condition": condition, "question": question}
-                rows.append(key | {"value": value, "control": control + rng.normal() * 0.05})
+                pair = {"value": value, "control": control + rng.normal() * 0.05}
+                if "log" not in quantity:  # the others are shares
+                    pair = {name: min(max(number, 0.0), 1.0) for name, number in pair.items()}
+                rows.append({"quantity": quantity, "condition": condition, "question": question} | pair)
     top = {"colour_rank": 1, "kind_rank": 3, "top": ["red", "cup"]}
     views = [{"question": asked[0], "view": view, "patch": 3, "on_object": True, "imp": 0.2} | top for view in ("embedding", "head")]
     names = {"heads": pl.DataFrame(heads), "mechanism": pl.DataFrame(rows), "projections": pl.DataFrame(views)}
