@@ -20,6 +20,7 @@ page = st.navigation(
         st.Page("app_pages/overview.py", title="Overview", icon=":material/dashboard:", default=True),
         st.Page("app_pages/system.py", title="System", icon=":material/description:", url_path="system"),
         st.Page("app_pages/compare.py", title="Compare", icon=":material/leaderboard:", url_path="compare"),
+        st.Page("app_pages/where.py", title="Where it looks", icon=":material/center_focus_strong:", url_path="where"),
         st.Page("app_pages/datasets.py", title="Data sets", icon=":material/database:", url_path="datasets"),
         st.Page("app_pages/models.py", title="Models", icon=":material/neurology:", url_path="models"),
         st.Page("app_pages/pipeline.py", title="Pipeline", icon=":material/account_tree:", url_path="pipeline"),

@@ -15,6 +15,9 @@ _CIRCLE = "width:12px;height:12px;border-radius:50%;transform:translate(-50%,-50
 _SQUARE = "width:11px;height:11px;transform:translate(-50%,-50%)"
 MARKS = {"paper": (_DIAMOND, REPORTED), "ours": (_CIRCLE, OURS), "against": (_SQUARE, AGAINST)}
 
+_LINE, _PALE = "top:4px;height:18px", "rgba(255,255,255,0.7)"
+_NOTHING = "#d9d9d9"  # of a patch with the value 0: the picture itself, which is drawn grey
+
 Interval = tuple[float, float | None, float | None]  # value, low, high
 
 
@@ -60,6 +63,25 @@ def effect(measured: Interval, bounds: Sequence[float], verdict: str, alt: str) 
         parts.append(_bar(measured[1], measured[2], ends, colour))
     parts.append(_mark(measured[0], ends, _CIRCLE, colour))
     return _picture(parts, alt)
+
+
+def signed(least: float, most: float, against: str, towards: str, alt: str) -> str:
+    """The colours of a map's values, from the largest against to the largest for; a map without negative values has one half of it.
+
+    Args:
+        least, most: smallest and largest value of the map.
+        against, towards: colours of negative and of positive values, as `#rrggbb`.
+    """
+    end = max(abs(least), abs(most)) or 1.0
+    ends = (-end if least < 0 else 0.0, end)
+    colours = ",".join([*([against] if least < 0 else []), _NOTHING, towards])
+    parts = [_box(ends[0], ends, f"right:4%;{_LINE};border-radius:3px;background:linear-gradient(90deg,{colours})")]
+    if least < 0:
+        parts.append(
+            _box(ends[0], ends, f"width:46%;{_LINE};background:repeating-linear-gradient(135deg,transparent 0 6px,{_PALE} 6px 8px)")
+        )
+        parts.append(_label(0.0, ends))
+    return _picture([*parts, _label(ends[0], ends, "0"), _label(ends[1], ends, "-100%")], alt)
 
 
 def short(value: float) -> str:

@@ -119,8 +119,11 @@ def choose_profile(names: list[str], key: str) -> str | None:
     return st.segmented_control("Profile", names, default=names[0], key=key, required=True, label_visibility="collapsed", width="stretch")
 
 
-def choose_from_url(label: str, names: list[str], parameter: str, show: Callable[[str], str] = str) -> str | None:
-    """Draw a select box that follows and sets `?<parameter>=`; return the choice, None for an unknown name."""
+def choose_from_url(label: str, names: list[str], parameter: str, show: Callable[[str], str] = str, labelled: bool = False) -> str | None:
+    """Draw a select box that follows and sets `?<parameter>=`; return the choice, None for an unknown name.
+
+    A choice that is no longer among the names gives way to the first of them. The label is drawn if `labelled`, else only read out.
+    """
     asked = st.query_params.get(parameter)
     if asked is not None and asked not in names:
         st.warning(f"The catalog has no {esc(parameter)} called “{esc(asked)}”. Choose one of those below.")
@@ -131,6 +134,8 @@ def choose_from_url(label: str, names: list[str], parameter: str, show: Callable
 
     if asked in names:
         st.session_state[key] = asked
+    elif st.session_state.get(key) not in names:
+        st.session_state.pop(key, None)
     choice = st.selectbox(
         label,
         names,
@@ -138,7 +143,7 @@ def choose_from_url(label: str, names: list[str], parameter: str, show: Callable
         format_func=show,
         key=key,
         on_change=follow,
-        label_visibility="collapsed",
+        label_visibility="visible" if labelled else "collapsed",
         placeholder="Choose one",
     )
     return choice

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from app_lib import browse, claims, data, glossary, graph, plots, ui
+from app_lib import browse, claims, data, glossary, graph, maps, plots, ui
 
 SENSITIVE = "Tables of model outputs, some of which may offend. Open to see them."
 USED = {
@@ -34,6 +34,8 @@ def head(system: dict[str, Any]) -> None:
         for row in uses:
             page, icon = USED[row["kind"]]
             st.page_link(page, label=ui.esc(row["name"]), icon=icon, query_params={row["kind"]: row["name"]})
+        if name in maps.systems():
+            st.page_link("app_pages/where.py", label="Where it looks", icon=":material/center_focus_strong:", query_params={"system": name})
 
 
 def repository_address(repository: str) -> str | None:

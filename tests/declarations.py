@@ -163,6 +163,7 @@ BELOW = {
     "models": ("base",),
     "inside": ("base", "models"),
     "training": ("base", "models", "inside"),
+    "vision": ("base", "models", "inside", "training"),
     "report": ("base",),
     "database": ("base", "report"),
 }

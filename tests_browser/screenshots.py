@@ -2,7 +2,8 @@
 
     python tests_browser/screenshots.py [FOLDER]
 
-writes `overview.png`, `system.png`, `pipeline.png` and `sql.png` into FOLDER, by default `docs/images`.
+writes `overview.png`, `system.png`, `where.png`, `pipeline.png` and `sql.png` into FOLDER, by default `docs/images`. The page `where` shows
+maps only where they are built.
 """
 
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 from serving import ROOT, browser, served
 
-PAGES = {"overview": "", "system": "system", "pipeline": "pipeline", "sql": "sql"}
+PAGES = {"overview": "", "system": "system", "where": "where", "pipeline": "pipeline", "sql": "sql"}
 SETTLE_MS = 3_000  # charts are drawn after their page
 
 

@@ -3,7 +3,9 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
+import demo_maps
 import demo_project
 import pytest
 from playwright.sync_api import Page, expect
@@ -18,7 +20,9 @@ FIRST_PAGE_SECONDS = 5.0  # about 1 s on an idle machine; the rest is for a busy
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = demo_project.make(tmp_path_factory.mktemp("demo"))
-    with served(db.build(root), root) as url:
+    catalog = db.build(root)
+    demo_maps.add(catalog)
+    with served(catalog, root) as url:
         yield url
 
 
@@ -101,7 +105,45 @@ def test_outputs_stay_folded_until_they_are_asked_for(page, address):
     expect(page.get_by_test_id("stDataFrame")).to_have_count(3)
 
 
-@pytest.mark.parametrize("path", ["", "compare", "datasets", "models", "pipeline", "sql"])
+def test_from_a_system_to_another_map_of_another_image(page, address):
+    page.goto(address)
+    page.get_by_role("link", name="Open").first.click()
+    page.get_by_role("main").get_by_role("link", name="Where it looks").click()
+    expect(page.get_by_role("heading", name="What colour is the box?")).to_be_visible()
+    page.get_by_role("combobox", name="Method").click()
+    page.get_by_role("option", name="one head").click()
+    page.get_by_role("combobox", name="Head").click()
+    page.get_by_role("option", name="head 5.0").click()
+    expect(page.get_by_role("img", name="The map of head 5.0 over the picture seen-1")).to_be_visible()
+    page.get_by_role("button", name="Next image").click()
+    expect(page.get_by_role("img", name="The map of head 5.0 over the picture unseen-1")).to_be_visible()
+    expect(page.get_by_role("heading", name=demo_maps.HOSTILE)).to_be_visible()  # the text itself, no markup
+    asked = parse_qs(urlsplit(page.url).query)
+    assert asked == {"system": ["demo_heads"], "image": ["unseen-1"], "method": ["one head"], "head": ["head 5.0"]}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 390])
+def test_the_map_and_its_legend_fit_their_column(address, tmp_path, width, theme):
+    with browser(tmp_path, width=width, theme=theme) as context:
+        page = context.new_page()
+        page.goto(f"{address}/where?image=seen-1&method=all%20heads")
+        picture, over = (
+            page.get_by_role("img", name=name) for name in ("The picture seen-1", "The map of all heads over the picture seen-1")
+        )
+        expect(over).to_be_visible()
+        legend = page.get_by_role("img", name="Values from -2 to 2")
+        expect(legend).to_have_text("0-22")
+        page.wait_for_timeout(500)
+        boxes = [element.bounding_box() for element in (picture, over, legend)]
+        assert boxes[0]["width"] == pytest.approx(boxes[1]["width"], abs=1) and boxes[1]["width"] == pytest.approx(
+            boxes[1]["height"], abs=1
+        )
+        assert boxes[1]["x"] <= boxes[2]["x"] and all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
+        assert boxes[2]["width"] <= boxes[1]["width"] + 1 and page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@pytest.mark.parametrize("path", ["", "compare", "where", "datasets", "models", "pipeline", "sql"])
 def test_nothing_is_wider_than_a_phone(address, tmp_path, path):
     with browser(tmp_path, width=390, height=844) as context:
         page = context.new_page()

@@ -14,7 +14,18 @@ from catalog.base.errors import run
 from catalog.base.io import read_json, write_json
 from catalog.base.params import ROOT, profile_params
 from catalog.report.results import describe_dataset, folder, row, write_descriptions, write_results, write_run, write_tables
-from stages.open_finllms import agent_figures, agent_tables, figures, language, language_figures, simulate, tables, tasks_report, windows
+from stages.open_finllms import (
+    agent_figures,
+    agent_tables,
+    figures,
+    language,
+    language_figures,
+    simulate,
+    tables,
+    tasks_report,
+    vision_report,
+    windows,
+)
 from stages.open_finllms.contrasts import Drawn
 from stages.open_finllms.settings import Params
 from stages.open_finllms.trader import Options
@@ -81,7 +92,8 @@ def numbered(*parts: dict[str, dict]) -> dict[str, dict]:
 def run_facts(profile: str) -> dict:
     """What `run.json` says of all stages that ran a model: their seconds together, and the highest memory."""
     facts = language.run_facts(profile)
-    others = {name: read_json(ROOT / "models" / name / f"{profile}.run.json") for name in (tasks_report.ANSWERS, TRADES)}
+    names = (tasks_report.ANSWERS, TRADES, vision_report.MODEL, vision_report.ANSWERS)
+    others = {name: read_json(ROOT / "models" / name / f"{profile}.run.json") for name in names}
     facts["seconds"] = round(facts["seconds"] + sum(made["seconds"] for made in others.values()), 1)
     facts["peak_memory_mb"] = max([facts["peak_memory_mb"], *(made["peak_memory_mb"] for made in others.values())])
     return facts | {"agent": others[TRADES]}
@@ -94,13 +106,15 @@ def main(profile: str) -> None:
     daily, raw = pl.read_parquet(data / "daily.parquet"), agent_tables.read(ROOT / "models" / TRADES / profile)
     made, spoken, asked = own_tables(daily, raw, params), language.tables(language.raw(profile)), tasks_report.build(profile, base)
     rows = [*results(profile, made), *agent_results(profile, made["agents"]), *language.results(profile, base, spoken)]
-    write_results([*rows, *tasks_report.results(profile, asked, base)], SYSTEM, profile)
-    write_tables(made | spoken | asked, SYSTEM, profile)
-    drawn = numbered(figures.draw(made), agent_figures.draw(made), language_figures.draw(spoken), tasks_report.draw(asked, base))
-    for name, spec in drawn.items():
+    seen = vision_report.build(profile, params.seed)
+    write_results([*rows, *tasks_report.results(profile, asked, base), *vision_report.results(profile, seen)], SYSTEM, profile)
+    write_tables(made | spoken | asked | seen, SYSTEM, profile)
+    drawn = [figures.draw(made), agent_figures.draw(made), language_figures.draw(spoken), tasks_report.draw(asked, base)]
+    for name, spec in numbered(*drawn, vision_report.draw(seen)).items():
         write_json(spec, folder(SYSTEM, profile) / "plots" / f"{name}.json")
     datasets, models = language.described(profile)
-    datasets += tasks_report.described(profile)
+    charts, sighted = vision_report.described(profile)
+    datasets, models = datasets + tasks_report.described(profile) + charts, models + sighted
     datasets += [describe_dataset(data / f"{name}.parquet", PRICES, profile) for name in FILES]
     write_descriptions(SYSTEM, profile, datasets, models)
     write_run(SYSTEM, profile, run_facts(profile))  # last: it records which results it belongs to

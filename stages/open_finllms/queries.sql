@@ -59,3 +59,11 @@ SELECT profile, model, seed, date, price, retrieved, action, score_buy, score_ho
 FROM open_finllms.agent_days
 WHERE period = 'after'
 ORDER BY profile, model, seed, date;
+
+-- name: open_finllms_charts
+-- title: FinLLaVA on charts by kind of question
+-- description: Shares of right answers to open questions, by FinLLaVA with its picture, another one and none, and by comparators without a model.
+SELECT profile, split, kind, method, value, low, high, chance, n
+FROM open_finllms.vision_scores
+WHERE form = 'open' AND less IS NULL
+ORDER BY profile, split DESC, kind, value DESC;

@@ -201,6 +201,55 @@ class Instruct:
 
 
 @dataclass(frozen=True)
+class VisionData:
+    """Charts and tables, and questions about them."""
+
+    source: str  # of the prices
+    shares: dict[str, tuple[str, ...]]  # split -> shares
+    spans: dict[str, tuple[str, str]]  # split -> first and last day
+    styles: dict[str, tuple[str, ...]]  # split -> styles of `vision_charts`
+    images: dict[str, dict[str, int]]  # split -> form -> pictures
+    draws: dict[str, int]  # split -> number of its draw; another number gives other pictures of the same kind
+    size: int  # pixels of a side
+
+
+@dataclass(frozen=True)
+class VisionTrain:
+    """FinLLaVA: a tower and a projector for FinLLaMA, trained in two stages."""
+
+    tower: str  # asset with the weights of EfficientNet-Lite0
+    image_token: str  # special token of FinLLaMA's tokenizer that no text holds
+    align_steps: int  # of the first stage, the projector alone
+    align_batch: int  # places of a picture
+    align_rate: float
+    letters: float  # share of the pictures of which one question is asked as multiple choice as well
+    left_out: tuple[str, ...]  # kinds of questions that are not trained on
+    shown: int  # image tokens that are shown in the first part of the second stage, at random; 0 shows all
+    shown_share: float  # of its steps, that first part
+    epochs: float
+    batch_size: int  # pictures of an optimiser step, each with all its questions
+    learning_rate: float  # of the LoRA
+    projector_rate: float
+    schedule: str
+    warmup: float
+    weight_decay: float
+    rank: int
+    alpha: float
+    dropout: float
+    targets: tuple[str, ...]
+    layers_from: float  # share of the depth below which nothing is adapted
+
+
+@dataclass(frozen=True)
+class VisionAnswers:
+    """FinLLaVA's answers."""
+
+    batch: int  # pictures at once
+    written: int  # multiple-choice questions of the split test that are answered in writing, for each prompt; 0 takes all
+    new_tokens: dict[str, int]  # prompt -> at most
+
+
+@dataclass(frozen=True)
 class Params:
     """A profile of the file."""
 
@@ -214,4 +263,7 @@ class Params:
     instructions: Instructions
     answers: Answers
     agent: Agent
+    vision_data: VisionData
+    vision_train: VisionTrain
+    vision_answers: VisionAnswers
     seed: int  # the project's, from the project's params.yaml

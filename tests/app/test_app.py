@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import demo_maps
 import duckdb
 import pytest
 from app_helpers import APP, replace_catalog, texts, visit
@@ -16,7 +17,7 @@ from app_lib import data, glossary, graph
 from catalog.base import params
 from catalog.database import content, db
 
-PAGES = ["overview", "system", "compare", "datasets", "models", "pipeline", "sql"]
+PAGES = ["overview", "system", "compare", "where", "datasets", "models", "pipeline", "sql"]
 PARTS = ["Results", "Tables", "Card", "Parameters", "Pipeline"]
 
 
@@ -31,6 +32,7 @@ def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_renders(shown, page):
+    demo_maps.add(shown)
     app = visit(page)
     assert len(app.title) == 1
     assert not app.exception and not app.error and not app.warning and not app.info
