@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 
 from catalog.base.errors import CatalogError
-from stages.llava_vqa.coco import scenes_of
 from stages.llava_vqa.masks import decode
+from stages.llava_vqa.pictures import Picture
 from stages.llava_vqa.prompts import answer, with_image
 from stages.llava_vqa.questions import possible
+from stages.llava_vqa.scenes import Thing
 
 TYPES = ("colour", "kind", "place")  # of the questions that are added
 COVERED = 0.12  # least share of a place that an object covers which is there
@@ -29,7 +30,10 @@ def conversations(
     question costs a fraction of the image that stands before it.
     """
     own = questions.drop_nulls("answer").partition_by("image", as_dict=True)
-    scenes, rng, made = scenes_of(images, objects), np.random.default_rng([seed, 3]), []
+    scenes: dict[str, list[Thing]] = {}
+    for image, *shown in objects.sort("image", "object").select("image", "kind", "picture", "source", "colour", "place").iter_rows():
+        scenes.setdefault(image, []).append(Thing(Picture(*shown[:3]), *shown[3:]))
+    rng, made = np.random.default_rng([seed, 3]), []
     for row, image in enumerate(images["image"]):
         asked = dict(own[(image,)].select("question", "answer").iter_rows()) if (image,) in own else {}
         others = [q for type in TYPES for q in possible(scenes.get(image, []), type) if q.text not in asked]
@@ -73,6 +77,8 @@ def words(images: pl.DataFrame, objects: pl.DataFrame, found: np.ndarray, token:
     by_image = objects.sort("object").partition_by("image", as_dict=True)
     ids = np.full((*found.shape, 4), -1)
     for row, image in enumerate(images["image"]):
+        if (image,) not in by_image:
+            continue
         for number, (kind, colour, place) in enumerate(by_image[(image,)].select("kind", "colour", "place").iter_rows()):
             said = (kind, colour, *place.split())
             ids[row, found[row] == number] = [token[word] if word else -1 for word in said]
