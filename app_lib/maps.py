@@ -104,13 +104,13 @@ def questions(files: Files) -> pl.DataFrame:
 
 
 def of_question(files: Files, question: str) -> pl.DataFrame:
-    """Return the maps of a question, a row for each method, with the part of the picture that they cover where the file has it."""
-    columns = ["method", "values", "seconds", "forwards", "target"]
+    """Return the maps of a question, a row for each method; its head and the part that it covers where the file has them."""
+    columns = ["method", "values", "forwards", "target"]
     try:
-        region = set(REGION) <= set(pl.read_parquet_schema(files.maps))
+        columns += [name for name in ("head", *REGION) if name in pl.read_parquet_schema(files.maps)]
     except (OSError, pl.exceptions.PolarsError):
-        region = False  # the next line says what is wrong
-    return read(files.maps, columns + list(REGION) * region, pl.col("question") == question)
+        pass  # the next line says what is wrong
+    return read(files.maps, columns, pl.col("question") == question)
 
 
 def region(row: dict[str, Any], size: tuple[int, int]) -> Box:
@@ -156,7 +156,7 @@ def methods(names: list[str]) -> dict[str, list[str]]:
     """Return the methods to choose from, with the maps that each has: one, or those of single heads, which are one method together."""
     heads = [name for name in names if ONE_HEAD.fullmatch(name)]
     found = {name: [name] for name in names if name not in heads}
-    return found | ({"one head": heads} if heads else {})
+    return found | ({"each head": heads} if heads else {})
 
 
 def scores(system: str, profile: str, question: str) -> pl.DataFrame | None:

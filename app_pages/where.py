@@ -20,7 +20,8 @@ METHODS = {
     "top heads": "What each patch adds to the answer’s log-probability through the few heads that add most.",
     "all heads": "What the answer’s log-probability loses without that which each patch adds through all heads and layers.",
     "direct": "What the answer’s log-probability loses without that which each patch adds through all heads and layers.",
-    "one head": "What each patch adds to the answer’s log-probability through this head.",
+    "each head": "What each patch adds to the answer’s log-probability through this head.",
+    "one head": "What each patch adds to the answer’s log-probability through one head, the same for every question.",
     "attention": "How much the last position attends to each patch, averaged over all heads. It has no sign.",
     "rollout": "Attention followed through all layers. It has no sign.",
     "causal": "What the answer’s log-probability loses if this patch alone is masked: a forward pass for each patch.",
@@ -33,7 +34,6 @@ METHODS = {
 SCORES = {
     "hit": "Whether the patch with the highest value shows what is asked about; a share where several are equally high.",
     "iou": "Overlap of the patches with the highest values and of those that show what is asked about.",
-    "seconds": "Time that the map took.",
     "forwards": "Forward passes of the model that the map took.",
 }
 VALUES = {
@@ -107,7 +107,12 @@ def choose_method(rows: pl.DataFrame) -> dict[str, Any] | None:
         name = ui.choose_from_url("Head", named[method], "head", labelled=True)
     if method in METHODS:
         st.caption(METHODS[method])
-    return None if name is None else rows.row(by_predicate=pl.col("method") == name, named=True)
+    if name is None:
+        return None
+    found = rows.row(by_predicate=pl.col("method") == name, named=True)
+    if found.get("head"):
+        st.caption(ui.esc(f"Layer and head: {found['head']}"))
+    return found
 
 
 def answer(row: dict[str, Any], target: str, probability: float | None) -> None:
@@ -144,9 +149,9 @@ def scores(rows: pl.DataFrame, shown: str, scored: pl.DataFrame | None) -> None:
     if scored is None:
         st.caption("No scores of this question are in the catalog; they are made for objects that are in the picture.")
         return
-    table = rows.select("method", "seconds", "forwards").join(scored, on="method", how="left", maintain_order="left")
+    table = rows.select("method", "forwards").join(scored, on="method", how="left", maintain_order="left")
     table = table.sort(pl.col("method") != shown, maintain_order=True)
-    ui.frame(table.select("method", "hit", "iou", "seconds", "forwards"), SCORES, {"iou": "IoU"}, key="where_scores")
+    ui.frame(table.select("method", "hit", "iou", "forwards"), SCORES, {"iou": "IoU"}, key="where_scores")
 
 
 def values(grid: list[list[float]], boxes: list[overlay.Box], name: str) -> None:

@@ -99,6 +99,14 @@ def maps(question: str) -> list[dict]:
         "head 5.0": [0.0 for _ in places],
     }
     return [
-        {"question": question, "method": method, "values": values, "seconds": 0.5, "forwards": 1, "target": " red", "logprob": -0.1}
+        {
+            "question": question,
+            "method": method,
+            "values": values,
+            "forwards": 1,
+            "head": "5_2" if method == "attention" else None,
+            "target": " red",
+            "logprob": -0.1,
+        }
         for method, values in by_method.items()
     ]

@@ -109,9 +109,9 @@ def test_from_a_system_to_another_map_of_another_image(page, address):
     page.goto(address)
     page.get_by_role("link", name="Open").first.click()
     page.get_by_role("main").get_by_role("link", name="Where it looks").click()
-    expect(page.get_by_role("heading", name="What colour is the box?")).to_be_visible()
+    expect(page.get_by_role("heading", name="What colour is the cat?")).to_be_visible()
     page.get_by_role("combobox", name="Method").click()
-    page.get_by_role("option", name="one head").click()
+    page.get_by_role("option", name="each head").click()
     page.get_by_role("combobox", name="Head").click()
     page.get_by_role("option", name="head 5.0").click()
     expect(page.get_by_role("img", name="The map of head 5.0 over the picture seen-1")).to_be_visible()
@@ -119,7 +119,7 @@ def test_from_a_system_to_another_map_of_another_image(page, address):
     expect(page.get_by_role("img", name="The map of head 5.0 over the picture unseen-1")).to_be_visible()
     expect(page.get_by_role("heading", name=demo_maps.HOSTILE)).to_be_visible()  # the text itself, no markup
     asked = parse_qs(urlsplit(page.url).query)
-    assert asked == {"system": ["demo_heads"], "image": ["unseen-1"], "method": ["one head"], "head": ["head 5.0"]}
+    assert asked == {"system": ["demo_heads"], "image": ["unseen-1"], "method": ["each head"], "head": ["head 5.0"]}
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -129,7 +129,8 @@ def test_the_map_and_its_legend_fit_their_column(address, tmp_path, width, theme
         page = context.new_page()
         page.goto(f"{address}/where?image=seen-1&method=all%20heads")
         picture, over = (
-            page.get_by_role("img", name=name) for name in ("The picture seen-1", "The map of all heads over the picture seen-1")
+            page.get_by_role("img", name=name, exact=True)
+            for name in ("The picture seen-1", "The map of all heads over the picture seen-1")
         )
         expect(over).to_be_visible()
         legend = page.get_by_role("img", name="Values from -2 to 2")

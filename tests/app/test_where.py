@@ -53,14 +53,15 @@ def test_a_question_with_its_answer_and_the_scores_of_the_map(mapped):
     )
     app.selectbox(key="choose_method").set_value("attention").run()
     assert scores(app).index.tolist() == ["attention", "all heads", "head 3.1", "head 5.0"]
+    assert "Layer and head\\: 5\\_2" in texts(app) and "Layer and head" not in text  # of the map alone that names one
 
 
 def test_the_address_chooses_image_question_method_and_head(mapped):
-    app = visit("where", {"image": "unseen-1", "question": "unseen-1-kind", "method": "one head", "head": "head 3.1"})
+    app = visit("where", {"image": "unseen-1", "question": "unseen-1-kind", "method": "each head", "head": "head 3.1"})
     assert {box.label: box.value for box in app.selectbox if box.key.startswith("choose")} == {
         "Image": "unseen-1",
         "Question": "unseen-1-kind",
-        "Method": "one head",
+        "Method": "each head",
         "Head": "head 3.1",
     }
     assert "Wrong\\: the answer is box" in texts(app)
@@ -213,4 +214,4 @@ def test_a_map_of_a_part_is_drawn_there(mapped):
 
 
 def test_maps_of_single_heads_are_one_method():
-    assert maps.methods(["attention", "head 3.1", "head 10.2"]) == {"attention": ["attention"], "one head": ["head 3.1", "head 10.2"]}
+    assert maps.methods(["attention", "head 3.1", "head 10.2"]) == {"attention": ["attention"], "each head": ["head 3.1", "head 10.2"]}
