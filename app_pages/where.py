@@ -99,7 +99,9 @@ def choose_question(rows: pl.DataFrame) -> dict[str, Any] | None:
 def choose_method(rows: pl.DataFrame) -> dict[str, Any] | None:
     """Draw the choice of a method, and of one of its heads where it has several; return the row of the map."""
     named = maps.methods(rows["method"].to_list())
-    method = ui.choose_from_url("Method", list(named), "method", labelled=True)
+    order = {name: place for place, name in enumerate(METHODS)}
+    known = sorted(named, key=lambda name: order.get(name, len(order)))  # the paper's map first, the simplest ones last
+    method = ui.choose_from_url("Method", known, "method", labelled=True)
     if method is None:
         return None
     name = named[method][0]
