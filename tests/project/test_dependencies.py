@@ -100,4 +100,4 @@ def test_files_of_the_users_own_lie_where_a_stage_depends_on_them():
             folder = f"data/own/{stage['stage'].removesuffix('_data')}"
             assert folder in stage["deps"], stage["stage"]
             assert (ROOT / folder / ".gitignore").read_text(encoding="utf-8").endswith("\n*\n!.gitignore\n")
-    assert found == {"harmonic_data", "sepo_data", "simdoc_data"}
+    assert found == {"harmonic_data", "llava_vqa_data", "sepo_data", "simdoc_data"}
